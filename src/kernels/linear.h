@@ -1,0 +1,80 @@
+#pragma once
+// Matrix products with coded weights. prepare() once, then matmul() from the token path: no allocation, no lock.
+//
+// Output does not depend on batch, threads or instruction set: every output element is reduced over the inputs in one
+// fixed order (int32 within a block of 32 inputs and a group, then one f32 fma per block in ascending order), and work
+// is split over outputs.
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "codecs/coded_weight.h"
+
+namespace sparing::kernels {
+
+/// Instruction sets, weakest first. `reference` is the scalar truth.
+enum class Isa { reference, avx2, avx512_vnni, avx512_bf16, amx, neon };
+std::string_view name_of(Isa isa);
+/// Those this machine can run, best first; always ends with reference. AMX is listed once the kernel has granted it.
+const std::vector<Isa>& available_isas();
+/// Set from --isa or SPARING_ISA before any prepare(); the best available otherwise.
+Isa chosen_isa();
+Status choose_isa(std::string_view name);
+
+enum class Precision {
+  declared,  ///< activations as the coding declares (int8 blocks for integer codes)
+  f32,       ///< f32 activations for every coding: slower, the yardstick for the declared one's gap
+};
+
+/// One weight ready to multiply. Holds the blobs alive; never copies them.
+class Linear {
+ public:
+  static Result<Linear> prepare(CodedWeight weight, Precision precision = Precision::declared);
+  Linear(Linear&&) noexcept;
+  Linear& operator=(Linear&&) noexcept;
+  ~Linear();
+  std::int64_t rows() const;
+  std::int64_t cols() const;
+  const CodedWeight& weight() const;
+  /// Bytes a product reads from the weight: for the roofline.
+  std::uint64_t bytes_read() const;
+  struct Impl;
+  const Impl& impl() const { return *impl_; }
+
+ private:
+  Linear() = default;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Room for quantised activations. Sized once for the largest call.
+class Workspace {
+ public:
+  Workspace();
+  ~Workspace();
+  Workspace(Workspace&&) noexcept;
+  Workspace& operator=(Workspace&&) noexcept;
+  /// After this, matmul with up to `tokens` and `cols` does not allocate.
+  void reserve(std::int64_t tokens, std::int64_t cols, int threads);
+  struct Impl;
+  Impl& impl() { return *impl_; }
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+/// y[t * y_stride + r] = bias[r] + sum_c W[r, c] x[t * x_stride + c]
+struct Product {
+  const Linear* weight = nullptr;
+  float* y = nullptr;
+  std::int64_t y_stride = 0;
+  const float* bias = nullptr;  ///< rows of them, or null
+};
+/// Several products over one input (q, k, v; gate, up) in one pass: the input is quantised once, threads meet once.
+void matmul(std::span<const Product> products, const float* x, std::int64_t tokens, std::int64_t x_stride,
+            Workspace& workspace, ThreadPool& pool);
+
+}  // namespace sparing::kernels

@@ -1,0 +1,104 @@
+#pragma once
+// A method: an algorithm that offers ways to spend less at a site. It knows mathematics, not files or servers.
+// The descriptors are torch-free and linked into both binaries; `apply` runs in the lab.
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "base/result.h"
+#include "codecs/coded_weight.h"
+
+namespace sparing {
+
+enum class MethodKind { weights, structure, kv, tokens, updates, data, search, evaluation };
+std::string_view name_of(MethodKind kind);
+
+/// Place on each survey axis; a test insists that no field is empty.
+struct MethodTraits {
+  std::string_view compressed;  ///< what: "weights", "state", "tokens", "data", "updates"
+  std::string_view deploy;  ///< survey of on-device models: "quantisation", "pruning", "distillation", "low-rank", ...
+  std::string_view prune;   ///< survey of pruning: "none" or "unstructured/post-training", ...
+  std::string_view peft;    ///< survey of tuning: "none", "additive", "selective", "reparameterised", "hybrid"
+  std::string_view calibration;  ///< "none", "activations", "gradients", "training"
+};
+
+struct ParamSpec {
+  enum class Type { integer, real, boolean, choice };
+  std::string_view name;
+  Type type = Type::integer;
+  double default_value = 0;  ///< boolean: 0 or 1; choice: index
+  double min = 0, max = 0;
+  std::vector<std::string_view> choices;
+  std::string_view help;
+};
+
+using ParamValue = double;  ///< choice: its index
+/// Parameters of one application, complete (defaults filled in) and checked against the method's ParamSpecs.
+class Params {
+ public:
+  static Result<Params> make(const struct Method& method,
+                             const std::vector<std::pair<std::string, std::string>>& given);
+  double real(std::string_view name) const;
+  std::int64_t integer(std::string_view name) const;
+  bool flag(std::string_view name) const;
+  std::string_view choice(std::string_view name) const;
+  /// name=value of every parameter in the method's order: what plans and journals hold.
+  std::vector<std::pair<std::string, std::string>> entries() const;
+
+ private:
+  const struct Method* method_ = nullptr;
+  std::vector<ParamValue> values_;
+};
+
+/// Second moments of a site's inputs over the calibration tokens. H = sum_t x_t x_t', [cols, cols] row-major.
+struct Statistics {
+  std::int64_t cols = 0;
+  std::int64_t tokens = 0;
+  std::span<const float> second_moment;
+};
+
+/// What a method is asked to do at one weight.
+struct SiteProblem {
+  std::string site;  ///< canonical name
+  std::int64_t rows = 0, cols = 0;
+  std::span<const float> weight;  ///< [rows, cols] row-major
+  const Statistics* statistics =
+      nullptr;  ///< null where the method's traits.calibration is "none" or the site has none (embedding)
+  std::uint64_t seed = 0;
+  int threads = 1;
+};
+
+struct SiteReport {
+  double weight_error = 0;  ///< |W - W'|^2 / |W|^2
+  double output_error = 0;  ///< tr(D H D') / tr(W H W'), D = W - W'; 0 without statistics
+  std::string note;         ///< a fallback taken, a damping raised; empty otherwise
+};
+
+struct SiteResult {
+  CodedWeight weight;
+  SiteReport report;
+};
+
+struct Method {
+  std::string_view name, summary, paper;  ///< paper: "arXiv:2210.17323"
+  MethodKind kind = MethodKind::weights;
+  MethodTraits traits;
+  bool approximate = false;  ///< a constant is uncertain in the sources
+  std::vector<ParamSpec> params;
+  /// The coding that apply will emit for these parameters: predicted size = real size.
+  Result<std::vector<CodecSpec>> (*codings)(const Params& params, std::int64_t rows, std::int64_t cols) = nullptr;
+  Result<SiteResult> (*apply)(const SiteProblem& problem, const Params& params) = nullptr;
+};
+
+/// Every registered method, sorted by kind then name (methods.def).
+std::span<const Method* const> all_methods();
+/// Error lists near names.
+Result<const Method*> find_method(std::string_view name);
+
+}  // namespace sparing

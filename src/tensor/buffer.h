@@ -1,0 +1,54 @@
+#pragma once
+// Owned, 64-byte aligned memory, and views of bytes that keep their owner alive.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "base/mapped_file.h"
+
+namespace sparing {
+
+/// Zero-initialised bytes aligned to 64 (a cache line, a zmm register). Move-only.
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(std::size_t size);
+  std::byte* data() { return data_.get(); }
+  const std::byte* data() const { return data_.get(); }
+  std::size_t size() const { return size_; }
+  template <class T>
+  std::span<T> as() {
+    return {reinterpret_cast<T*>(data_.get()), size_ / sizeof(T)};
+  }
+  template <class T>
+  std::span<const T> as() const {
+    return {reinterpret_cast<const T*>(data_.get()), size_ / sizeof(T)};
+  }
+
+ private:
+  struct Free {
+    void operator()(std::byte* p) const;
+  };
+  std::unique_ptr<std::byte, Free> data_;
+  std::size_t size_ = 0;
+};
+
+/// Bytes and whatever keeps them alive: a mapped file, a buffer, or nothing (the caller vouches).
+struct Blob {
+  Bytes bytes;
+  std::shared_ptr<const void> owner;
+
+  static Blob of(Buffer buffer) {
+    auto held = std::make_shared<Buffer>(std::move(buffer));
+    return {{held->data(), held->size()}, held};
+  }
+  static Blob in(std::shared_ptr<const MappedFile> file, Bytes part) { return {part, std::move(file)}; }
+  template <class T>
+  std::span<const T> as() const {
+    return {reinterpret_cast<const T*>(bytes.data()), bytes.size() / sizeof(T)};
+  }
+};
+
+}  // namespace sparing
