@@ -25,10 +25,10 @@ using Value = std::int32_t;  ///< index into Graph::widths
 
 struct Op {
   OpKind kind = OpKind::add;
-  std::vector<Value> inputs;
+  std::vector<Value> inputs = {};
   Value output = -1;
-  std::string site;  ///< canonical tensor name: embed, linear, rms_norm
-  std::string bias;  ///< linear: canonical name, or empty
+  std::string site = {};  ///< canonical tensor name: embed, linear, rms_norm
+  std::string bias = {};  ///< linear: canonical name, or empty
   std::int32_t layer = -1;
   std::int32_t heads = 0, kv_heads = 0, head_dim = 0, window = 0;  ///< attention (all), rope (heads, head_dim)
   std::int32_t span = 0;                                           ///< rms_norm
