@@ -25,7 +25,7 @@ oracle: build model
 	@scripts/oracle.sh
 
 install: build
-	cmake --install build/release $(if $(DESTDIR),--prefix $(DESTDIR)$(or $(PREFIX),/usr/local),--prefix $(or $(PREFIX),/usr/local))
+	DESTDIR=$(DESTDIR) cmake --install build/release --prefix $(or $(PREFIX),/usr/local)
 
 fuzz: setup
 	@scripts/fuzz.sh $(or $(SECONDS_EACH),1800)

@@ -32,12 +32,13 @@ function(sparing_library name)
   endforeach()
 endfunction()
 
-# sparing_tests(NAME [SOURCES ...] [DEPENDS ...]): all *_test.cpp of the folder in one GoogleTest binary, one ctest entry.
+# sparing_tests(NAME [SOURCES ...] [DEPENDS ...] [LINK ...] [TIMEOUT seconds] [LABELS slow]): all *_test.cpp of the folder
+# in one GoogleTest binary, one ctest entry. What is labelled slow is left out under the sanitizers.
 function(sparing_tests name)
   if(NOT SPARING_TESTS)
     return()
   endif()
-  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPENDS;LINK" ${ARGN})
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPENDS;LINK;LABELS" ${ARGN})
   if(NOT ARG_SOURCES)
     file(GLOB ARG_SOURCES CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_test.cpp)
   endif()
@@ -54,7 +55,7 @@ function(sparing_tests name)
   endforeach()
   target_compile_definitions(${name}_tests PRIVATE SPARING_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   add_test(NAME ${name} COMMAND ${name}_tests WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-  set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT})
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}")
 endfunction()
 
 # sparing_fuzz(NAME file_fuzz.cpp DEPENDS ...): a libFuzzer binary fuzz_NAME under ASan and UBSan.

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Everything that must hold before a change lands. Each stage prints its minutes; a failed build ends the run, a failed
+# check is counted and reported at the end.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+fuzz_seconds=${FUZZ_SECONDS:-30}
+reports=$PWD/build/reports
+rm -rf "$reports"
+mkdir -p "$reports"
+failed=()
+table=$reports/minutes.txt
+
+stage() {
+  local name=$1 start=$EPOCHREALTIME status=0
+  shift
+  echo "== $name"
+  "$@" || status=$?
+  awk -v a="$start" -v b="$EPOCHREALTIME" -v n="$name" 'BEGIN { printf "%6.1f min  %s\n", (b - a) / 60, n }' | tee -a "$table"
+  ((status == 0)) || failed+=("$name")
+  return $status
+}
+must() {
+  stage "$@" && return
+  echo "make test: FAILED at: $1"
+  exit 1
+}
+# Every GoogleTest binary writes its counts to build/reports/PRESET for the summary.
+unit_tests() {
+  local preset=$1
+  shift
+  GTEST_OUTPUT="xml:$reports/$preset/" ctest --test-dir "build/$preset" --output-on-failure "$@"
+}
+
+stage "format check" scripts/format.sh --check
+stage "layer check" scripts/check_layers.py
+must "build release (GCC)" scripts/build.sh release
+scripts/model.sh || echo "[test] models/smollm2.gguf is missing: the tests that need it are skipped"
+scripts/twin.sh || echo "[test] models/twin.gguf is missing: the tests that need it are skipped"
+stage "tests, release" unit_tests release -j 1
+must "build asan-ubsan (Clang 16, without libtorch)" scripts/build.sh asan-ubsan
+stage "tests, asan-ubsan" unit_tests asan-ubsan -j "$(nproc)" -LE slow
+stage "fuzz, $fuzz_seconds s a target" scripts/fuzz.sh "$fuzz_seconds"
+must "build tsan (Clang 16, base and runtime)" scripts/build.sh tsan base_tests $([[ -f src/runtime/CMakeLists.txt ]] && echo runtime_tests)
+stage "tests, tsan" unit_tests tsan -R '^(base|runtime)$' -LE slow
+
+echo "== minutes"
+cat "$table"
+scripts/test_summary.py "$reports" "${failed[@]}"
