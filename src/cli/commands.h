@@ -1,0 +1,11 @@
+#pragma once
+// One subcommand per file, <name>.cpp.
+
+#include "cli/app.h"
+
+namespace sparing::cli {
+
+/// What the torch-free program offers, and what it hands to sparing-lab.
+Program sparing_program();
+
+}  // namespace sparing::cli
