@@ -88,11 +88,9 @@ std::string HelpFormatter::make_subcommand(const CLI::App* sub) const {
 }
 
 std::string HelpFormatter::make_help(const CLI::App* app, std::string name, CLI::AppFormatMode mode) const {
-  if (name.empty()) {
-    name = app->get_name();
-    for (const CLI::App* parent = app->get_parent(); parent != nullptr; parent = parent->get_parent()) {
-      name = parent->get_name() + " " + name;
-    }
+  name = app->get_name();
+  for (const CLI::App* parent = app->get_parent(); parent != nullptr; parent = parent->get_parent()) {
+    name = parent->get_name() + " " + name;
   }
   std::string out = app->get_description() + "\n\n" + make_usage(app, name) + make_positionals(app);
   std::vector<std::string> groups = app->get_groups();
