@@ -1,0 +1,82 @@
+#include "plan/plan.h"
+
+#include <nlohmann/json.hpp>
+
+#include "base/sha256.h"
+#include "base/units.h"
+
+namespace sparing {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json params_object(const ParamList& params) {
+  Json object = Json::object();
+  for (const auto& [name, value] : params) object[name] = value;
+  return object;
+}
+
+}  // namespace
+
+std::string recipe_json(const Plan& plan) {
+  // Sites that share a method and parameters are listed under one choice: a recipe of a few hundred bytes, not of 50
+  // kB.
+  Json choices = Json::array();
+  std::map<std::string, std::size_t> index;
+  for (const SiteChoice& site : plan.sites) {
+    Json choice = {{"kind", site.kind}, {"method", site.method}, {"params", params_object(site.params)}};
+    const auto [found, added] = index.try_emplace(choice.dump(), choices.size());
+    if (added) {
+      choice["sites"] = Json::array();
+      choices.push_back(std::move(choice));
+    }
+    choices[found->second]["sites"].push_back(site.site);
+  }
+  Json texts = Json::array();
+  for (const CalibrationFile& file : plan.calibration.files) texts.push_back(file.sha256);
+  Json recipe = {{"version", kPlanVersion}, {"model_hash", plan.model_hash}, {"seed", plan.seed}};
+  if (plan.calibration.tokens > 0) {
+    recipe["calibration"] = {{"self", plan.calibration.self},
+                             {"texts", std::move(texts)},
+                             {"tokens", plan.calibration.tokens},
+                             {"length", plan.calibration.length}};
+  }
+  recipe["choices"] = std::move(choices);
+  return recipe.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::string plan_hash(const Plan& plan) {
+  const std::string recipe = recipe_json(plan);
+  return sha256_hex(std::as_bytes(std::span(recipe)));
+}
+
+Status check_budgets(const Plan& plan) {
+  for (const auto& [resource, limit] : plan.budgets) {
+    const auto total = plan.totals.find(resource);
+    if (total == plan.totals.end()) {
+      return input_error("[plan] budget '" + resource + "': no total is predicted for it; budgets known here: weights");
+    }
+    if (total->second > limit) {
+      return resource_error("[plan] " + resource + ": the sites add up to " + format_count(total->second) +
+                            " bytes with metadata, over the budget of " + format_count(limit) +
+                            ": choose fewer bits somewhere or raise the budget");
+    }
+  }
+  return {};
+}
+
+std::uint64_t site_cost(const Plan& plan, std::string_view resource) {
+  std::uint64_t sum = 0;
+  for (const SiteChoice& site : plan.sites) {
+    if (const auto cost = site.costs.find(resource); cost != site.costs.end()) sum += cost->second;
+  }
+  return sum;
+}
+
+std::string block_of(std::string_view site) {
+  constexpr std::string_view prefix = "layers.";
+  if (!site.starts_with(prefix)) return std::string(site);
+  return std::string(site.substr(0, site.find('.', prefix.size())));
+}
+
+}  // namespace sparing
