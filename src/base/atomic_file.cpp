@@ -11,8 +11,30 @@
 namespace sparing {
 namespace {
 
+/// What the user can do about an errno; empty where strerror says it all.
+const char* advice(int error) {
+  switch (error) {
+    case ENOSPC:
+    case EDQUOT:
+      return ": free some space or choose another folder";
+    case EFBIG:
+      return ": the file size limit (ulimit -f) or the file system is too small";
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      return ": choose a folder that you may write to";
+    case ENOENT:
+    case ENOTDIR:
+      return ": create the folder first";
+    default:
+      return "";
+  }
+}
+
 Error file_error(const char* operation, const std::filesystem::path& path) {
-  return resource_error(std::string("[") + operation + "] " + path.string() + ": " + std::strerror(errno));
+  const int error = errno;
+  return resource_error(std::string("[") + operation + "] " + path.string() + ": " + std::strerror(error) +
+                        advice(error));
 }
 
 std::filesystem::path parent_of(const std::filesystem::path& path) {
@@ -77,11 +99,13 @@ Status AtomicFile::write_at(std::uint64_t offset, Bytes data) {
 
 Status AtomicFile::commit() {
   const int fd = std::exchange(fd_, -1);
-  const bool synced = ::fsync(fd) == 0;
-  if (::close(fd) != 0 || !synced || ::rename(temporary_.c_str(), target_.c_str()) != 0) {
-    Error error = file_error("write", target_);
+  int error = ::fsync(fd) == 0 ? 0 : errno;
+  if (::close(fd) != 0 && error == 0) error = errno;
+  if (error == 0 && ::rename(temporary_.c_str(), target_.c_str()) != 0) error = errno;
+  if (error != 0) {
     ::unlink(temporary_.c_str());
-    return error;
+    errno = error;
+    return file_error("write", target_);
   }
   return sync_path(parent_of(target_));
 }
@@ -114,12 +138,20 @@ Status sync_path(const std::filesystem::path& path) {
 
 Status publish_directory(const std::filesystem::path& staging, const std::filesystem::path& target) {
   std::error_code error;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(staging, error)) {
-    SPARING_CHECK_OK(sync_path(entry.path()));
+  std::filesystem::recursive_directory_iterator entry(staging, error);
+  for (; !error && entry != std::filesystem::recursive_directory_iterator(); entry.increment(error)) {
+    SPARING_CHECK_OK(sync_path(entry->path()));
   }
   if (error) return resource_error("[write] " + staging.string() + ": " + error.message());
   SPARING_CHECK_OK(sync_path(staging));
-  if (::renameat2(AT_FDCWD, staging.c_str(), AT_FDCWD, target.c_str(), RENAME_NOREPLACE) != 0) {
+  int renamed = ::renameat2(AT_FDCWD, staging.c_str(), AT_FDCWD, target.c_str(), RENAME_NOREPLACE);
+  // Network file systems know no flags: there, look first.
+  if (renamed != 0 && errno == EINVAL) {
+    struct stat status {};
+    errno = EEXIST;
+    if (::lstat(target.c_str(), &status) != 0) renamed = ::rename(staging.c_str(), target.c_str());
+  }
+  if (renamed != 0) {
     if (errno == EEXIST || errno == ENOTEMPTY) {
       return usage_error("[write] " + target.string() + " exists: choose another --out or remove it");
     }

@@ -40,7 +40,7 @@ void Progress::advance(std::int64_t by, const std::string& note) {
   note_ = note;
   if (!live_) return;
   const auto now = std::chrono::steady_clock::now();
-  if (now - drawn_ < std::chrono::milliseconds(100) && done_ < total_) return;
+  if (now - drawn_ < std::chrono::milliseconds(100) && (total_ <= 0 || done_ < total_)) return;
   drawn_ = now;
   draw(false);
 }

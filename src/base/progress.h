@@ -7,6 +7,7 @@
 
 namespace sparing {
 
+/// For one thread.
 class Progress {
  public:
   /// `unit` as in "block" or "token". total <= 0 means unknown.

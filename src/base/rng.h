@@ -10,13 +10,11 @@ namespace sparing {
 class Rng {
  public:
   explicit Rng(std::uint64_t seed, std::uint64_t stream = 0) {
-    std::uint64_t x = seed ^ (stream * 0x9E3779B97F4A7C15ull);
+    // The stream is mixed first: neighbouring ones would otherwise start from shifted copies of one state.
+    std::uint64_t x = seed ^ mix(stream);
     for (auto& s : state_) {
       x += 0x9E3779B97F4A7C15ull;
-      std::uint64_t z = x;
-      z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
-      z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
-      s = z ^ (z >> 31);
+      s = mix(x);
     }
   }
   std::uint64_t next() {
@@ -41,6 +39,11 @@ class Rng {
 
  private:
   __extension__ using Wide = unsigned __int128;
+  static std::uint64_t mix(std::uint64_t z) {
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
+    return z ^ (z >> 31);
+  }
   static std::uint64_t rotate(std::uint64_t x, int k) { return (x << k) | (x >> (64 - k)); }
   std::uint64_t state_[4];
 };

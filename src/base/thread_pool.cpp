@@ -10,6 +10,7 @@
 #include <fstream>
 #include <mutex>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -101,8 +102,14 @@ struct ThreadPool::Impl {
 };
 
 ThreadPool::ThreadPool(int threads) : impl_(std::make_unique<Impl>()) {
-  impl_->size = threads > 0 ? threads : available_cores();
-  for (int i = 1; i < impl_->size; ++i) impl_->workers.emplace_back([this, i] { impl_->work(i); });
+  const int wanted = threads > 0 ? threads : available_cores();
+  // Workers read `size` only after the first job's release, so it may be set last: a process limit on threads makes the
+  // pool smaller, which changes no result.
+  try {
+    for (int i = 1; i < wanted; ++i) impl_->workers.emplace_back([this, i] { impl_->work(i); });
+  } catch (const std::system_error&) {
+  }
+  impl_->size = static_cast<int>(impl_->workers.size()) + 1;
 }
 
 ThreadPool::~ThreadPool() {

@@ -11,7 +11,7 @@ namespace sparing {
 
 class ThreadPool {
  public:
-  /// `threads` includes the calling thread; 0 means one per available core.
+  /// `threads` includes the calling thread; 0 means one per available core. Fewer if the system refuses that many.
   explicit ThreadPool(int threads = 0);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -20,8 +20,8 @@ class ThreadPool {
   int size() const;
 
   /// Calls f(begin, end, worker) on contiguous parts of [0, n), each a multiple of `grain` long but the last, and
-  /// returns when all are done. No allocation and no lock while workers are awake. Not reentrant. worker is in [0,
-  /// size()).
+  /// returns when all are done. No allocation and no lock while workers are awake. One job at a time: f must
+  /// not call back into the pool or throw. worker is in [0, size()).
   template <class F>
   void parallel_for(std::int64_t n, std::int64_t grain, F&& f) {
     run(

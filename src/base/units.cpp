@@ -1,5 +1,6 @@
 #include "base/units.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -76,12 +77,13 @@ std::string format_bytes(std::uint64_t bytes) {
     ++unit;
   }
   std::array<char, 32> text{};
-  std::snprintf(text.data(), text.size(), unit == 0 || value >= 100 ? "%.0f %s" : "%.1f %s", value, names[unit]);
+  const int decimals = unit == 0 || value >= 100 ? 0 : value >= 10 ? 1 : 2;
+  std::snprintf(text.data(), text.size(), "%.*f %s", decimals, value, names[unit]);
   return text.data();
 }
 
 std::string format_duration(double seconds) {
-  const auto total = static_cast<long long>(std::llround(std::max(0.0, seconds)));
+  const auto total = static_cast<long long>(std::llround(std::min(std::max(0.0, seconds), 1e12)));
   std::array<char, 48> text{};
   if (total < 60) {
     std::snprintf(text.data(), text.size(), "%llds", total);

@@ -1,0 +1,53 @@
+#pragma once
+// What tests of several layers share. Not for the product.
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <string>
+
+namespace sparing::testkit {
+
+/// A fresh folder under the system's temporary one, gone with the object.
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "sparing-test-XXXXXX").string();
+    if (::mkdtemp(name.data()) != nullptr) path_ = name;
+  }
+  ~TemporaryFolder() {
+    std::error_code ignored;
+    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
+  bool empty() const { return std::filesystem::is_empty(path_); }
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// Points file descriptor 2 at another one while it lives.
+class RedirectStderr {
+ public:
+  explicit RedirectStderr(int to) : saved_(::dup(STDERR_FILENO)) {
+    std::fflush(stderr);
+    ::dup2(to, STDERR_FILENO);
+  }
+  ~RedirectStderr() {
+    std::fflush(stderr);
+    ::dup2(saved_, STDERR_FILENO);
+    ::close(saved_);
+  }
+  RedirectStderr(const RedirectStderr&) = delete;
+  RedirectStderr& operator=(const RedirectStderr&) = delete;
+
+ private:
+  int saved_;
+};
+
+}  // namespace sparing::testkit
