@@ -24,11 +24,12 @@ must() {
   echo "make test: FAILED at: $1"
   exit 1
 }
-# Every GoogleTest binary writes its counts to build/reports/PRESET for the summary.
+# Every GoogleTest binary writes its counts to build/reports/PRESET for the summary, ctest those of its other tests.
 unit_tests() {
   local preset=$1
   shift
-  GTEST_OUTPUT="xml:$reports/$preset/" ctest --test-dir "build/$preset" --output-on-failure "$@"
+  GTEST_OUTPUT="xml:$reports/$preset/" ctest --test-dir "build/$preset" --output-on-failure --no-tests=error \
+    --output-junit "$reports/$preset.junit" "$@"
 }
 
 stage "format check" scripts/format.sh --check
