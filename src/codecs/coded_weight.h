@@ -49,7 +49,7 @@ struct GroupSpec {
 /// Stored layout: int_group.h. All of ggml's Q*_0, Q*_1 and Q*_K types are instances.
 struct IntGroupSpec {
   std::int32_t bits = 4;  ///< 2..8
-  GroupSpec groups;
+  GroupSpec groups = {};
   ZeroKind zero = ZeroKind::constant;
   std::int32_t zero_bits = 0;    ///< integer, coded_min: 1..8
   std::int32_t zero_offset = 8;  ///< constant: 0..2^bits
@@ -60,7 +60,7 @@ struct IntGroupSpec {
 /// A table whose entries are all integers in [-128, 127] uses int8 activations, any other f32.
 struct LutGroupSpec {
   std::int32_t bits = 4;
-  GroupSpec groups;
+  GroupSpec groups = {};
   std::vector<float> table;  ///< 2^bits entries
   bool operator==(const LutGroupSpec&) const = default;
 };

@@ -8,10 +8,11 @@
 // a mask give 16 rows x 4 inputs of u8: the operand of vpdpbusd, of an AMX tile row, of two AVX2 registers and of four
 // NEON ones. Order in the blob, every section 64-byte aligned:
 //   codes   [panel][block of 32 inputs][planes]
-//   scales  f16 [panel][group][16], or codes packed as planes of 16 (2 bytes per bit) [panel][group], then d f16
-//   [panel][super][16] zeros   nothing; or codes of zero_bits packed likewise; or m f16 [panel][group][16]; coded_min:
-//   codes, then dm f16 [panel][super][16]
-// Padding rows and inputs hold code 0 and scale 0.
+//   scales  f16 [panel][group][16]; or codes of scale_bits [panel][group], then d f16 [panel][super][16]
+//   zeros   nothing; or codes of zero_bits [panel][group]; or m f16 [panel][group][16]; coded_min: codes of zero_bits,
+//           then dm f16 [panel][super][16]
+// The 16 codes of a panel and group are planes again, 2 bytes per bit: in a plane of width p, row r is in byte r % 2p
+// from bit r / 2p * p. Padding rows and inputs hold code 0 and scale 0.
 
 #include <cstdint>
 #include <span>
@@ -45,9 +46,49 @@ struct IntGroupParts {
   std::vector<std::uint16_t> zero_super;   ///< coded_min: [rows, supers]
 };
 
+/// The int_group whose codes, scales and layout a lut_group shares.
+IntGroupSpec as_int_group(const LutGroupSpec& spec);
+
+/// Fills a blob row by row: what streams (transcoding) writes through this, and pack() does.
+class IntGroupWriter {
+ public:
+  static Result<IntGroupWriter> create(const IntGroupSpec& spec, std::int64_t rows, std::int64_t cols);
+  /// `count` codes of a row from input `col`, a multiple of 4. Each place is written once.
+  void codes(std::int64_t row, std::int64_t col, const std::uint8_t* codes, std::int64_t count);
+  void scale_f16(std::int64_t row, std::int64_t group, std::uint16_t bits);
+  void scale_code(std::int64_t row, std::int64_t group, std::uint32_t code);
+  void scale_super(std::int64_t row, std::int64_t super, std::uint16_t bits);
+  void zero_code(std::int64_t row, std::int64_t group, std::uint32_t code);
+  void zero_f16(std::int64_t row, std::int64_t group, std::uint16_t bits);
+  void zero_super(std::int64_t row, std::int64_t super, std::uint16_t bits);
+  const IntGroupLayout& layout() const { return layout_; }
+  Blob finish() && { return Blob::of(std::move(buffer_)); }
+
+ private:
+  IntGroupWriter() = default;
+  IntGroupSpec spec_;
+  IntGroupLayout layout_{};
+  Buffer buffer_;
+};
+
 /// Packs into the stored layout. Errors: sizes that do not match, codes out of range.
 Result<Term> pack(const IntGroupSpec& spec, std::int64_t rows, std::int64_t cols, const IntGroupParts& parts);
 Result<Term> pack(const LutGroupSpec& spec, std::int64_t rows, std::int64_t cols, const IntGroupParts& parts);
 Result<IntGroupParts> unpack(const Term& term, std::int64_t rows, std::int64_t cols);
+
+/// One row as f32, s * (q - z) or s * q + m, each product and sum rounded on its own.
+void decode_int_group_row(const IntGroupSpec& spec, const IntGroupLayout& layout, const std::byte* blob,
+                          std::int64_t cols, std::int64_t row, float* out);
+void decode_lut_group_row(const LutGroupSpec& spec, const IntGroupLayout& layout, const std::byte* blob,
+                          std::int64_t cols, std::int64_t row, float* out);
+/// Scale and minimum (or zero) of one row and group.
+struct GroupValues {
+  float scale = 0, minimum = 0;
+  std::int32_t zero = 0;
+};
+GroupValues group_values(const IntGroupSpec& spec, const IntGroupLayout& layout, const std::byte* blob,
+                         std::int64_t row, std::int64_t group);
+/// Every f16 of the scales and minima is finite.
+Status validate_scales(const IntGroupSpec& spec, const IntGroupLayout& layout, Bytes blob);
 
 }  // namespace sparing

@@ -1,0 +1,218 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "codecs/codec_json.h"
+#include "codecs/coded_weight.h"
+#include "codecs/random_weights.h"
+#include "codecs/transform.h"
+
+namespace sparing {
+namespace {
+
+using testing::int_group_zoo;
+using testing::random_csr;
+using testing::random_dense;
+using testing::random_parts;
+using testing::random_term;
+
+CodedWeight weight_of(std::int64_t rows, std::int64_t cols, Term term) {
+  CodedWeight w;
+  w.rows = rows;
+  w.cols = cols;
+  w.terms.push_back(std::move(term));
+  return w;
+}
+
+TEST(IntGroup, PackUnpackKeepsEveryField) {
+  for (const auto& spec : int_group_zoo())
+    for (const auto& [rows, cols] : {std::pair<std::int64_t, std::int64_t>{1, 1}, {17, 61}, {16, 256}, {3, 577}}) {
+      Rng rng(7);
+      const IntGroupParts parts = random_parts(spec, rows, cols, rng);
+      const auto term = pack(spec, rows, cols, parts);
+      ASSERT_TRUE(term.ok()) << describe(spec);
+      EXPECT_EQ(term->blob.bytes.size(), *blob_bytes(spec, rows, cols));
+      EXPECT_EQ(term->blob.bytes.size() % 64, 0u);
+      const auto back = unpack(*term, rows, cols);
+      ASSERT_TRUE(back.ok());
+      EXPECT_EQ(back->codes, parts.codes) << describe(spec);
+      EXPECT_EQ(back->scale_f16, parts.scale_f16);
+      EXPECT_EQ(back->scale_codes, parts.scale_codes);
+      EXPECT_EQ(back->scale_super, parts.scale_super);
+      EXPECT_EQ(back->zero_codes, parts.zero_codes);
+      EXPECT_EQ(back->zero_f16, parts.zero_f16);
+      EXPECT_EQ(back->zero_super, parts.zero_super);
+      EXPECT_TRUE(validate(weight_of(rows, cols, *term), true).ok());
+    }
+}
+
+TEST(IntGroup, DecodesByItsFormula) {
+  const IntGroupSpec spec{.bits = 3, .groups = {.group = 5}, .zero = ZeroKind::f16_min, .zero_offset = 0};
+  const std::int64_t rows = 18, cols = 43, groups = 9;
+  Rng rng(3);
+  const IntGroupParts p = random_parts(spec, rows, cols, rng);
+  const CodedWeight w = weight_of(rows, cols, *pack(spec, rows, cols, p));
+  std::vector<float> out(static_cast<std::size_t>(2 * cols));
+  decode_rows(w, 16, 2, out.data());
+  for (std::int64_t r = 16; r < 18; ++r)
+    for (std::int64_t c = 0; c < cols; ++c) {
+      const auto g = static_cast<std::size_t>(r * groups + c / 5);
+      const float scaled =
+          f16_to_f32(p.scale_f16[g]) * static_cast<float>(p.codes[static_cast<std::size_t>(r * cols + c)]);
+      EXPECT_EQ(out[static_cast<std::size_t>((r - 16) * cols + c)], scaled + f16_to_f32(p.zero_f16[g]));
+    }
+}
+
+// The stored layout is a file format: pinned by hand for 6 = 4 + 2 bits.
+TEST(IntGroup, LayoutIsPinned) {
+  const IntGroupSpec spec{.bits = 6, .groups = {.group = 64}, .zero_offset = 32};
+  IntGroupParts p;
+  p.codes.assign(2 * 32, 0);
+  p.codes[32 + 4 * 3 + 2] = 0x2D;  // row 1, quad 3, input 2
+  p.scale_f16 = {0x3C00, 0x4000};
+  const Term t = *pack(spec, 2, 32, p);
+  const auto byte = [&](std::size_t i) { return static_cast<int>(t.blob.bytes[i]); };
+  EXPECT_EQ(t.blob.bytes.size(), 384u + 64u);
+  EXPECT_EQ(byte(64 + 4 + 2), 0xD0);       // plane of 4: quads 2, 3 in chunk 1, high nibble
+  EXPECT_EQ(byte(256 + 4 + 2), 0x2 << 6);  // plane of 2: quads 0..3 in chunk 0, top pair
+  EXPECT_EQ(byte(384 + 2) | byte(384 + 3) << 8, 0x4000);
+  int others = 0;
+  for (std::size_t i = 0; i < 384; ++i) others += byte(i) != 0;
+  EXPECT_EQ(others, 2);
+}
+
+TEST(IntGroup, BadSpecsAreRefusedByField) {
+  const auto refused = [](const IntGroupSpec& s, const char* field) {
+    const Status status = validate(CodecSpec(s), 4, 4);
+    EXPECT_FALSE(status.ok()) << field;
+    if (status.ok()) return;
+    EXPECT_NE(status.error().message.find(field), std::string::npos) << status.error().message;
+  };
+  refused({.bits = 9}, "bits");
+  refused({.bits = 4, .groups = {.group = 0}}, "group");
+  refused({.bits = 4, .zero_offset = 17}, "zero_offset");
+  refused({.bits = 4, .zero = ZeroKind::integer, .zero_bits = 9, .zero_offset = 0}, "zero_bits");
+  refused({.bits = 4, .groups = {.group = 4, .scale = ScaleKind::coded, .scale_bits = 6}}, "super");
+  EXPECT_FALSE(blob_bytes(IntGroupSpec{}, 1ll << 40, 1ll << 40).ok());
+  EXPECT_FALSE(blob_bytes(IntGroupSpec{}, 0, 4).ok());
+  EXPECT_FALSE(blob_bytes(DenseSpec{DType::i8}, 4, 4).ok());
+}
+
+TEST(Validate, DeepFindsScalesThatAreNotFinite) {
+  const IntGroupSpec spec{.bits = 4, .groups = {.group = 32}};
+  Rng rng(1);
+  IntGroupParts p = random_parts(spec, 4, 64, rng);
+  p.scale_f16[5] = 0x7C00;
+  const CodedWeight w = weight_of(4, 64, *pack(spec, 4, 64, p));
+  EXPECT_TRUE(validate(w, false).ok());
+  EXPECT_FALSE(validate(w, true).ok());
+  p.codes[0] = 16;
+  EXPECT_FALSE(pack(spec, 4, 64, p).ok());
+}
+
+TEST(Csr, DecodesAndRefusesBrokenIndices) {
+  const Term t = random_csr(20, 300, 0.05, 9);
+  CodedWeight w = weight_of(20, 300, t);
+  ASSERT_TRUE(validate(w, true).ok());
+  std::vector<float> all(20 * 300), row(300);
+  decode_rows(w, 0, 20, all.data());
+  std::int64_t nonzeros = 0;
+  for (float v : all) nonzeros += v != 0;
+  EXPECT_NEAR(static_cast<double>(nonzeros), static_cast<double>(std::get<CsrSpec>(t.spec).nonzeros), 2);
+  decode_rows(w, 7, 1, row.data());
+  EXPECT_TRUE(std::equal(row.begin(), row.end(), all.begin() + 7 * 300));
+
+  for (const std::size_t at : {std::size_t{0}, std::size_t{21}, std::size_t{64}, std::size_t{129}}) {
+    Buffer broken(t.blob.bytes.size());
+    std::copy(t.blob.bytes.begin(), t.blob.bytes.end(), broken.data());
+    broken.data()[at] = std::byte{0xFF};
+    const Status status = validate(weight_of(20, 300, Term{t.spec, Blob::of(std::move(broken))}), false);
+    EXPECT_FALSE(status.ok()) << at;
+  }
+}
+
+TEST(Terms, AddUp) {
+  const std::int64_t rows = 5, cols = 70;
+  CodedWeight w = weight_of(rows, cols, random_term(IntGroupSpec{.bits = 4, .groups = {.group = 32}}, rows, cols, 1));
+  std::vector<float> a(350), b(350), sum(350);
+  decode_rows(w, 0, rows, a.data());
+  const Term sparse = random_csr(rows, cols, 0.1, 2);
+  decode_rows(weight_of(rows, cols, sparse), 0, rows, b.data());
+  w.terms.push_back(sparse);
+  decode_rows(w, 0, rows, sum.data());
+  for (std::size_t i = 0; i < sum.size(); ++i) EXPECT_EQ(sum[i], a[i] + b[i]);
+  EXPECT_EQ(stored_bytes(w), w.terms[0].blob.bytes.size() + w.terms[1].blob.bytes.size());
+}
+
+// w . T(x) must equal (w T) . x for every transform.
+TEST(Transforms, FoldingAgreesWithApplying) {
+  const std::int64_t cols = 96;
+  Rng rng(5);
+  std::vector<std::uint32_t> index(96);
+  std::vector<std::uint16_t> d(96);
+  std::vector<bool> signs(96);
+  for (std::uint32_t i = 0; i < 96; ++i) {
+    index[i] = (i * 35 + 11) % 96;
+    d[i] = f32_to_f16(static_cast<float>(0.5 + rng.uniform()));
+    signs[i] = rng.below(2) == 1;
+  }
+  CodedWeight w = weight_of(3, cols, random_dense(DType::f32, 3, cols, 4));
+  std::vector<float> x(96), tx(96), plain(3 * 96), effective(3 * 96);
+  for (auto& v : x) v = static_cast<float>(rng.normal());
+  for (auto made : {permutation_transform(index), diagonal_transform(d), hadamard_transform(32, signs)}) {
+    ASSERT_TRUE(made.ok());
+    w.input = *made;
+    ASSERT_TRUE(validate(w, true).ok());
+    apply_transform(w.input, cols, x.data(), tx.data());
+    decode_rows(w, 0, 3, plain.data());
+    decode_effective_rows(w, 0, 3, effective.data());
+    for (std::size_t r = 0; r < 3; ++r) {
+      double a = 0, b = 0, size = 0;
+      for (std::size_t c = 0; c < 96; ++c) {
+        a += static_cast<double>(plain[r * 96 + c]) * tx[c];
+        b += static_cast<double>(effective[r * 96 + c]) * x[c];
+        size += std::fabs(static_cast<double>(plain[r * 96 + c]) * tx[c]);
+      }
+      EXPECT_NEAR(a, b, 1e-5 * size);
+    }
+  }
+  index[3] = index[4];
+  EXPECT_FALSE(permutation_transform(index).ok());
+  EXPECT_FALSE(hadamard_transform(64, signs).ok());
+  EXPECT_FALSE(hadamard_transform(3, signs).ok());
+}
+
+TEST(Json, RoundTripsAndRefusesByName) {
+  std::vector<CodecSpec> specs = {DenseSpec{DType::bf16}, CsrSpec{12, false},
+                                  LutGroupSpec{2, {.group = 64}, {-1.0f, -0.33333334f, 0.1f, 1.0f}}};
+  for (const auto& s : int_group_zoo()) specs.emplace_back(s);
+  for (const auto& s : specs) {
+    const auto back = spec_from_json(nlohmann::json::parse(spec_to_json(s).dump()));
+    ASSERT_TRUE(back.ok()) << spec_to_json(s).dump() << back.error().message;
+    EXPECT_TRUE(*back == s) << describe(s);
+  }
+  const auto refused = [](const char* text, const char* says) {
+    const auto r = spec_from_json(nlohmann::json::parse(text));
+    ASSERT_FALSE(r.ok()) << text;
+    EXPECT_NE(r.error().message.find(says), std::string::npos) << r.error().message;
+  };
+  refused(R"({"codec":"vq","version":1})", "vq");
+  refused(R"({"codec":"dense","version":2,"dtype":"F16"})", "version 2");
+  refused(R"({"codec":"dense","version":1,"dtype":"F16","gap":3})", "gap");
+  refused(R"({"codec":"csr","version":1,"nonzeros":-3,"wide_index":false})", "nonzeros");
+  refused(R"({"codec":"csr","version":1,"nonzeros":99999999999999999999,"wide_index":false})", "nonzeros");
+  refused(R"({"codec":"int_group","version":1,"bits":4,"group":"x","scale":"f16","zero":"constant","zero_offset":8})",
+          "group");
+  refused("[]", "object");
+  Transform t;
+  t.kind = TransformKind::hadamard;
+  t.block = 64;
+  const auto back = transform_from_json(transform_to_json(t));
+  ASSERT_TRUE(back.ok());
+  EXPECT_EQ(back->block, 64);
+}
+
+}  // namespace
+}  // namespace sparing

@@ -1,0 +1,147 @@
+#include "codecs/ggml.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <string>
+
+#include "base/rng.h"
+#include "codecs/ggml_blocks.h"
+#include "codecs/planes.h"
+
+namespace sparing {
+namespace {
+
+struct Golden {
+  std::string kind, type;
+  std::vector<std::byte> blocks;
+  std::vector<float> values;
+};
+
+std::vector<std::byte> from_hex(const std::string& hex) {
+  std::vector<std::byte> out;
+  for (std::size_t i = 0; i + 1 < hex.size(); i += 2)
+    out.push_back(static_cast<std::byte>(std::stoi(hex.substr(i, 2), nullptr, 16)));
+  return out;
+}
+
+std::vector<Golden> golden() {
+  std::ifstream file(std::string(SPARING_SOURCE_DIR) + "/tests/golden/ggml_blocks.txt");
+  std::vector<Golden> all;
+  std::string blocks, values;
+  for (Golden g; file >> g.kind >> g.type >> blocks >> values;) {
+    g.blocks = from_hex(blocks);
+    const auto bytes = from_hex(values);
+    g.values.resize(bytes.size() / 4);
+    std::memcpy(g.values.data(), bytes.data(), bytes.size());
+    all.push_back(g);
+  }
+  return all;
+}
+
+const GgmlTraits* traits_named(const std::string& name) {
+  for (std::uint32_t id = 0; id < 64; ++id)
+    if (const auto* t = ggml_traits(id); t != nullptr && t->name == name) return t;
+  return nullptr;
+}
+
+bool same_bits(const float* a, const float* b, std::size_t n) {
+  return std::memcmp(a, b, n * 4) == 0;
+}
+
+TEST(Ggml, DecodesAndEncodesAsTheGgufPackageDoes) {
+  int decoded = 0, encoded = 0;
+  for (const Golden& g : golden()) {
+    const GgmlTraits* t = traits_named(g.type);
+    ASSERT_NE(t, nullptr) << g.type;
+    if (g.kind == "decode") {
+      std::vector<float> out(g.values.size());
+      ggml_decode(t->type, g.blocks, static_cast<std::int64_t>(out.size()), out.data());
+      EXPECT_TRUE(same_bits(out.data(), g.values.data(), out.size())) << g.type;
+      ++decoded;
+    } else {
+      std::vector<std::byte> out(g.blocks.size());
+      ASSERT_TRUE(ggml_encode(t->type, g.values.data(), static_cast<std::int64_t>(g.values.size()), out.data()).ok());
+      EXPECT_EQ(out, g.blocks) << g.type;
+      ++encoded;
+    }
+  }
+  EXPECT_EQ(decoded, 15);
+  EXPECT_EQ(encoded, 3);
+}
+
+/// Random blocks whose f16 fields are finite.
+Buffer random_blocks(const GgmlTraits& t, std::int64_t count, Rng& rng) {
+  Buffer b(static_cast<std::size_t>(count * t.block_bytes));
+  for (auto& byte : b.as<std::uint8_t>()) byte = static_cast<std::uint8_t>(rng.next());
+  if (t.block_weights == 1) {
+    for (std::int64_t i = 0; i < count; ++i) b.data()[i * t.block_bytes + t.block_bytes - 1] &= std::byte{0xBF};
+    return b;
+  }
+  for (std::int64_t i = 0; i < count; ++i) {
+    std::byte* p = b.data() + i * t.block_bytes;
+    for (const int at : {0, 2, 80, 82, 108, 208}) {
+      const bool field = t.type == GgmlType::q2_k   ? at == 80 || at == 82
+                         : t.type == GgmlType::q3_k ? at == 108
+                         : t.type == GgmlType::q6_k ? at == 208
+                                                    : at == 0 || at == 2;
+      if (field) p[at + 1] &= std::byte{0xBF};
+    }
+  }
+  return b;
+}
+
+TEST(Ggml, TranscodingKeepsEveryBit) {
+  Rng rng(11);
+  for (std::uint32_t id = 0; id < 64; ++id) {
+    const GgmlTraits* t = ggml_traits(id);
+    if (t == nullptr) continue;
+    const std::int64_t rows = 37, cols = 768, per_row = cols / t->block_weights;
+    Buffer blocks = random_blocks(*t, rows * per_row, rng);
+    const Blob blob = Blob::of(std::move(blocks));
+    std::vector<std::int32_t> order(37);
+    for (std::int32_t i = 0; i < 37; ++i) order[static_cast<std::size_t>(i)] = (i * 5 + 3) % 37;
+    std::vector<float> want(static_cast<std::size_t>(rows * cols)), have(want.size());
+    ggml_decode(t->type, blob.bytes, rows * cols, want.data());
+    for (const auto* use : {static_cast<const std::vector<std::int32_t>*>(nullptr),
+                            static_cast<const std::vector<std::int32_t>*>(&order)}) {
+      const auto term = ggml_transcode(t->type, rows, cols, blob, use);
+      ASSERT_TRUE(term.ok()) << t->name << term.error().message;
+      EXPECT_EQ(ggml_exact_type(term->spec, cols), t->type);
+      EXPECT_EQ(term->blob.bytes.size(), *blob_bytes(term->spec, rows, cols));
+      CodedWeight w;
+      w.rows = rows;
+      w.cols = cols;
+      w.terms.push_back(*term);
+      ASSERT_TRUE(validate(w, t->block_weights != 1).ok());
+      decode_rows(w, 0, rows, have.data());
+      for (std::int64_t r = 0; r < rows; ++r) {
+        const std::int64_t from = use != nullptr ? order[static_cast<std::size_t>(r)] : r;
+        EXPECT_TRUE(same_bits(have.data() + r * cols, want.data() + from * cols, static_cast<std::size_t>(cols)))
+            << t->name << " row " << r;
+      }
+    }
+  }
+}
+
+TEST(Ggml, RefusesWhatDoesNotFit) {
+  Buffer b(18 * 4);
+  EXPECT_FALSE(ggml_transcode(GgmlType::q4_0, 2, 33, Blob::of(std::move(b))).ok());
+  Buffer c(18 * 4);
+  EXPECT_FALSE(ggml_transcode(GgmlType::q4_0, 3, 32, Blob::of(std::move(c))).ok());
+  Buffer d(18);
+  d.data()[1] = std::byte{0x7C};
+  EXPECT_FALSE(ggml_transcode(GgmlType::q4_0, 1, 32, Blob::of(std::move(d))).ok());
+  EXPECT_EQ(ggml_traits(16), nullptr);
+  EXPECT_EQ(ggml_type_name(16), "IQ2_XXS");
+  EXPECT_EQ(ggml_type_name(77), "type 77");
+  const float bad[32] = {NAN};
+  std::byte out[64];
+  EXPECT_FALSE(ggml_encode(GgmlType::q8_0, bad, 32, out).ok());
+  EXPECT_FALSE(ggml_encode(GgmlType::q4_k, bad, 32, out).ok());
+}
+
+}  // namespace
+}  // namespace sparing

@@ -1,0 +1,88 @@
+#include <cstring>
+
+#include "base/checked.h"
+#include "codecs/ggml.h"
+#include "codecs/ggml_blocks.h"
+
+namespace sparing {
+namespace {
+
+bool finite_f16(std::uint16_t bits) {
+  return (bits & 0x7C00u) != 0x7C00u;
+}
+
+Result<Blob> reorder_rows(const Blob& blocks, std::int64_t rows, std::uint64_t row_bytes,
+                          const std::vector<std::int32_t>& order) {
+  Buffer buffer(static_cast<std::uint64_t>(rows) * row_bytes);
+  for (std::int64_t r = 0; r < rows; ++r)
+    std::memcpy(buffer.data() + static_cast<std::uint64_t>(r) * row_bytes,
+                blocks.bytes.data() + static_cast<std::uint64_t>(order[static_cast<std::size_t>(r)]) * row_bytes,
+                row_bytes);
+  return Blob::of(std::move(buffer));
+}
+
+}  // namespace
+
+Result<Term> ggml_transcode(GgmlType type, std::int64_t rows, std::int64_t cols, Blob blocks,
+                            const std::vector<std::int32_t>* row_order) {
+  const GgmlTraits* traits = ggml_traits(static_cast<std::uint32_t>(type));
+  if (traits == nullptr)
+    return input_error("[transcode] ggml " + ggml_type_name(static_cast<std::uint32_t>(type)) +
+                       ": Sparing does not read this type");
+  const std::string what =
+      "[transcode] " + std::string(traits->name) + " of " + std::to_string(rows) + " x " + std::to_string(cols);
+  CodecSpec codec = ggml_codec(type);
+  SPARING_CHECK_OK(validate(codec, rows, cols));
+  if (cols % traits->block_weights != 0)
+    return input_error(what + ": the width must be a multiple of " + std::to_string(traits->block_weights));
+  const auto row_bytes = static_cast<std::uint64_t>(cols / traits->block_weights * traits->block_bytes);
+  const auto needed = checked_mul(static_cast<std::uint64_t>(rows), row_bytes);
+  if (!needed || blocks.bytes.size() != *needed)
+    return input_error(what + ": has " + std::to_string(blocks.bytes.size()) + " bytes, needs " +
+                       std::to_string(needed.value_or(0)));
+  if (row_order != nullptr) {
+    if (row_order->size() != static_cast<std::size_t>(rows))
+      return internal_error(what + ": a row order of " + std::to_string(row_order->size()));
+    for (const std::int32_t r : *row_order)
+      if (r < 0 || r >= rows) return internal_error(what + ": row order names row " + std::to_string(r));
+  }
+  if (std::holds_alternative<DenseSpec>(codec)) {
+    if (row_order != nullptr) {
+      SPARING_TRY(blocks, reorder_rows(blocks, rows, row_bytes, *row_order));
+    }
+    return Term{codec, std::move(blocks)};
+  }
+
+  const auto* lut = std::get_if<LutGroupSpec>(&codec);
+  const IntGroupSpec spec = lut != nullptr ? as_int_group(*lut) : std::get<IntGroupSpec>(codec);
+  SPARING_TRY(IntGroupWriter writer, IntGroupWriter::create(spec, rows, cols));
+  const std::int64_t per_row = cols / traits->block_weights, groups = traits->block_weights / spec.groups.group;
+  const bool coded = spec.groups.scale == ScaleKind::coded;
+  GgmlBlock b;
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const std::int64_t source = row_order != nullptr ? (*row_order)[static_cast<std::size_t>(r)] : r;
+    const std::byte* from = blocks.bytes.data() + static_cast<std::uint64_t>(source) * row_bytes;
+    for (std::int64_t i = 0; i < per_row; ++i) {
+      read_ggml_block(type, from + i * traits->block_bytes, b);
+      if (!finite_f16(b.d) || !finite_f16(b.min))
+        return input_error(what + ": the scale of block " + std::to_string(i) + " in row " + std::to_string(source) +
+                           " is not finite; the file is damaged");
+      writer.codes(r, i * traits->block_weights, b.codes, traits->block_weights);
+      if (coded) writer.scale_super(r, i, b.d);
+      if (spec.zero == ZeroKind::coded_min) writer.zero_super(r, i, b.min);
+      for (std::int64_t g = 0; g < groups; ++g) {
+        const std::int64_t group = i * groups + g;
+        if (coded) {
+          writer.scale_code(r, group, b.scale_codes[g]);
+        } else {
+          writer.scale_f16(r, group, b.d);
+        }
+        if (spec.zero == ZeroKind::coded_min) writer.zero_code(r, group, b.min_codes[g]);
+        if (spec.zero == ZeroKind::f16_min) writer.zero_f16(r, group, b.min);
+      }
+    }
+  }
+  return Term{std::move(codec), std::move(writer).finish()};
+}
+
+}  // namespace sparing
