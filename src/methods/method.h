@@ -93,8 +93,13 @@ struct Method {
   std::vector<ParamSpec> params;
   /// The coding that apply will emit for these parameters: predicted size = real size.
   Result<std::vector<CodecSpec>> (*codings)(const Params& params, std::int64_t rows, std::int64_t cols) = nullptr;
+  /// The kind of input transform that apply will emit beside the terms; null: identity always.
+  TransformKind (*transform)(const Params& params) = nullptr;
   Result<SiteResult> (*apply)(const SiteProblem& problem, const Params& params) = nullptr;
 };
+
+/// What apply's weight will take in the file: stored_bytes of it, known beforehand. Errors as codings.
+Result<std::uint64_t> predicted_bytes(const Method& method, const Params& params, std::int64_t rows, std::int64_t cols);
 
 /// Every registered method, sorted by kind then name (methods.def).
 std::span<const Method* const> all_methods();

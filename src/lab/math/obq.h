@@ -1,0 +1,58 @@
+#pragma once
+// One second-order coding engine (OBQ/OBS family) with a pluggable grid: error feedback in a chosen order, coordinate
+// descent, closed-form scales. Errors are measured in the metric H = sum_t x_t x_t' of the inputs: |e|_H^2 = e H e'.
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/result.h"
+#include "base/thread_pool.h"
+#include "lab/math/grid.h"
+
+namespace sparing::math {
+
+/// H with damping, and its factor in the order of coding.
+struct Metric {
+  std::int64_t cols = 0;
+  std::vector<float> h;             ///< [cols, cols], both triangles, damped
+  std::vector<float> diagonal;      ///< of h
+  std::vector<std::int32_t> order;  ///< the input coded j-th
+  std::vector<float> feedback;      ///< [cols, cols] N in coding order: H = N D N', unit upper triangular
+  std::vector<float> pivots;        ///< D: what a squared error costs once later inputs have made up for it
+  double damping = 0;               ///< added to the diagonal, as a share of its mean
+};
+struct MetricOptions {
+  double damping = 0.01;   ///< share of the mean diagonal; raised tenfold while the factorisation fails
+  bool descending = true;  ///< code inputs by descending diagonal ("act order"); else as they come
+};
+/// Errors: values that are not finite, a negative diagonal, a factorisation that fails at every damping. An H of zeros
+/// (no signal at all) becomes the identity.
+Result<Metric> make_metric(std::span<const float> second_moment, std::int64_t cols, const MetricOptions& options,
+                           ThreadPool& pool);
+
+struct FeedbackOptions {
+  std::int64_t block = 128;     ///< inputs between two matrix products
+  bool fit_on_the_way = false;  ///< fit each group when it is reached, on weights as feedback has moved them
+  bool permuted = false;        ///< the grid's columns are positions in coding order, not inputs
+};
+/// Codes all rows of weight [rows, cols] by error feedback (GPTQ, arXiv:2210.17323). `decoded` [rows, cols] receives
+/// the values of the codes, by input. Unless fit_on_the_way, the grid's groups have been fitted.
+void code_with_feedback(std::span<const float> weight, std::int64_t rows, const Metric& metric,
+                        const FeedbackOptions& options, Grid& grid, std::span<float> decoded, ThreadPool& pool);
+
+/// (w - w') H (w - w')' of each row.
+std::vector<double> row_losses(std::span<const float> weight, std::span<const float> decoded, std::int64_t rows,
+                               const Metric& metric, ThreadPool& pool);
+
+/// Moves single codes while that lowers a row's loss, at most `sweeps` times over the inputs. Never raises a row's loss
+/// (but for rounding). Grid columns are inputs.
+void descend(std::span<const float> weight, std::int64_t rows, const Metric& metric, int sweeps, Grid& grid,
+             std::span<float> decoded, ThreadPool& pool);
+
+/// With all codes kept, the least-squares scales (and minima, where stored) of each row in the metric, rounded as
+/// stored; a row keeps its old ones where that would raise its loss. Returns how many rows changed.
+std::int64_t refit_scales(std::span<const float> weight, std::int64_t rows, const Metric& metric, IntGrid& grid,
+                          std::span<float> decoded, ThreadPool& pool);
+
+}  // namespace sparing::math

@@ -1,0 +1,123 @@
+#include "methods/int_grid.h"
+
+#include <cmath>
+
+namespace sparing {
+
+std::vector<ParamSpec> int_grid_params(std::vector<ParamSpec> rest, std::string_view clip_default) {
+  using Type = ParamSpec::Type;
+  std::vector<ParamSpec> params = {
+      {.name = "bits",
+       .type = Type::integer,
+       .default_value = 4,
+       .min = 2,
+       .max = 8,
+       .choices = {},
+       .help = "bits per weight, metadata aside"},
+      {.name = "group",
+       .type = Type::integer,
+       .default_value = 64,
+       .min = 0,
+       .max = 65536,
+       .choices = {},
+       .help = "consecutive inputs that share a scale; 0: the whole row"},
+      {.name = "symmetric",
+       .type = Type::boolean,
+       .default_value = 0,
+       .min = 0,
+       .max = 1,
+       .choices = {},
+       .help = "no stored zero: codes are centred"},
+      {.name = "zero",
+       .type = Type::choice,
+       .default_value = 0,
+       .min = 0,
+       .max = 1,
+       .choices = {"integer", "min"},
+       .help = "what an asymmetric group stores: an integer zero of `bits` bits, or its minimum in f16"},
+      {.name = "scale",
+       .type = Type::choice,
+       .default_value = 0,
+       .min = 0,
+       .max = 2,
+       .choices = {"f16", "coded6", "coded8"},
+       .help = "scales in f16, or in 6 or 8 bits under an f16 super-scale per 8 groups"},
+      {.name = "clip",
+       .type = Type::choice,
+       .default_value = clip_default == "mse" ? 1.0 : 0.0,
+       .min = 0,
+       .max = 1,
+       .choices = {"none", "mse"},
+       .help = "span of a group's grid: least to largest weight, or searched for the least squared error"},
+  };
+  params.insert(params.end(), rest.begin(), rest.end());
+  return params;
+}
+
+Result<IntGroupSpec> int_grid_spec(std::string_view method, const Params& params, std::int64_t cols) {
+  const auto refuse = [&](const std::string& what) { return usage_error("[" + std::string(method) + "] " + what); };
+  const std::int64_t group = params.integer("group");
+  if (group > cols)
+    return refuse("group=" + std::to_string(group) + " is wider than a row of " + std::to_string(cols) +
+                  " inputs: use at most that, or 0 for the whole row");
+  IntGroupSpec spec;
+  spec.bits = static_cast<std::int32_t>(params.integer("bits"));
+  spec.groups.group = static_cast<std::int32_t>(group == 0 ? cols : group);
+  spec.zero_offset = 0;
+  if (params.flag("symmetric")) {
+    spec.zero = ZeroKind::constant;
+    spec.zero_offset = 1 << (spec.bits - 1);
+  } else if (params.choice("zero") == "integer") {
+    spec.zero = ZeroKind::integer;
+    spec.zero_bits = spec.bits;
+  } else {
+    spec.zero = ZeroKind::f16_min;
+  }
+  if (params.choice("scale") != "f16") {
+    if (spec.zero == ZeroKind::f16_min)
+      return refuse("scale=" + std::string(params.choice("scale")) +
+                    " goes with zero=integer or symmetric=true: a minimum in f16 would cost what it saves");
+    spec.groups.scale = ScaleKind::coded;
+    spec.groups.scale_bits = params.choice("scale") == "coded6" ? 6 : 8;
+    spec.groups.super = 8;
+  }
+  return spec;
+}
+
+math::Clip int_grid_clip(const Params& params) {
+  return params.choice("clip") == "mse" ? math::Clip::mse : math::Clip::none;
+}
+
+Status check_problem(std::string_view method, const SiteProblem& problem) {
+  const std::string at = "[" + std::string(method) + "] " + problem.site;
+  if (problem.rows <= 0 || problem.cols <= 0 ||
+      problem.weight.size() != static_cast<std::size_t>(problem.rows) * static_cast<std::size_t>(problem.cols))
+    return internal_error(at + ": " + std::to_string(problem.weight.size()) + " weights for " +
+                          std::to_string(problem.rows) + " x " + std::to_string(problem.cols));
+  for (std::size_t i = 0; i < problem.weight.size(); ++i)
+    if (!std::isfinite(problem.weight[i]))
+      return input_error(at + ": weight " + std::to_string(i / static_cast<std::size_t>(problem.cols)) + ", " +
+                         std::to_string(i % static_cast<std::size_t>(problem.cols)) +
+                         " is not finite: the model is damaged, check it with `sparing verify`");
+  return {};
+}
+
+double relative_error(std::span<const float> weight, std::span<const float> decoded) {
+  double error = 0, size = 0;
+  for (std::size_t i = 0; i < weight.size(); ++i) {
+    const double e = static_cast<double>(weight[i]) - decoded[i];
+    error += e * e;
+    size += static_cast<double>(weight[i]) * weight[i];
+  }
+  return size > 0 ? error / size : 0;
+}
+
+std::vector<float> decoded_values(const math::IntGrid& grid) {
+  std::vector<float> values(static_cast<std::size_t>(grid.rows() * grid.cols()));
+  for (std::int64_t r = 0; r < grid.rows(); ++r)
+    for (std::int64_t c = 0; c < grid.cols(); ++c)
+      values[static_cast<std::size_t>(r * grid.cols() + c)] = grid.value_at(r, c);
+  return values;
+}
+
+}  // namespace sparing

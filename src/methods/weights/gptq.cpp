@@ -1,0 +1,195 @@
+// GPTQ (arXiv:2210.17323): inputs are coded one after another, and those still to come make up for the errors so far,
+// measured in the second moments of the site's inputs. Optional polish, in the same metric: least-squares scales and
+// coordinate descent over the codes. A row that rounding serves better keeps rounding.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+#include "lab/math/obq.h"
+#include "methods/int_grid.h"
+
+namespace sparing {
+namespace {
+
+bool permutes(const Params& params) {
+  return params.flag("act_order") && !params.flag("static_groups");
+}
+
+Result<IntGroupSpec> spec_of(const Params& params, std::int64_t cols) {
+  SPARING_TRY(IntGroupSpec spec, int_grid_spec("gptq", params, cols));
+  if (spec.groups.scale == ScaleKind::coded && !params.flag("static_groups"))
+    return usage_error("[gptq] scale=" + std::string(params.choice("scale")) +
+                       " needs static_groups=true: groups that share a super-scale are fitted together");
+  return spec;
+}
+
+Result<std::vector<CodecSpec>> codings(const Params& params, std::int64_t, std::int64_t cols) {
+  SPARING_TRY(const IntGroupSpec spec, spec_of(params, cols));
+  return std::vector<CodecSpec>{spec};
+}
+
+TransformKind transform(const Params& params) {
+  return permutes(params) ? TransformKind::permutation : TransformKind::identity;
+}
+
+Transform permutation_of(const std::vector<std::int32_t>& order) {
+  Transform t;
+  t.kind = TransformKind::permutation;
+  const bool narrow = order.size() <= 65536;
+  Buffer buffer(order.size() * (narrow ? sizeof(std::uint16_t) : sizeof(std::uint32_t)));
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    if (narrow) {
+      buffer.as<std::uint16_t>()[i] = static_cast<std::uint16_t>(order[i]);
+    } else {
+      buffer.as<std::uint32_t>()[i] = static_cast<std::uint32_t>(order[i]);
+    }
+  }
+  t.blob = Blob::of(std::move(buffer));
+  return t;
+}
+
+// Weight and metric with inputs in coding order: where groups are runs of that order.
+void reorder(math::Metric& metric, std::vector<float>& weight, std::int64_t rows) {
+  const auto n = static_cast<std::size_t>(metric.cols);
+  const auto& order = metric.order;
+  std::vector<float> h(n * n), line(n);
+  for (std::size_t i = 0; i < n; ++i)
+    for (std::size_t j = 0; j < n; ++j)
+      h[i * n + j] = metric.h[static_cast<std::size_t>(order[i]) * n + static_cast<std::size_t>(order[j])];
+  metric.h = std::move(h);
+  for (std::size_t j = 0; j < n; ++j) metric.diagonal[j] = metric.h[j * n + j];
+  for (std::int64_t r = 0; r < rows; ++r) {
+    float* const row = weight.data() + static_cast<std::size_t>(r) * n;
+    for (std::size_t j = 0; j < n; ++j) line[j] = row[order[j]];
+    std::copy(line.begin(), line.end(), row);
+  }
+  for (std::size_t j = 0; j < n; ++j) metric.order[j] = static_cast<std::int32_t>(j);
+}
+
+double sum(const std::vector<double>& values) {
+  double total = 0;
+  for (const double v : values) total += v;
+  return total;
+}
+
+Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
+  SPARING_CHECK_OK(check_problem("gptq", problem));
+  SPARING_TRY(const IntGroupSpec spec, spec_of(params, problem.cols));
+  if (!problem.statistics)
+    return usage_error("[gptq] " + problem.site + " has no calibration statistics: code it with rtn, or calibrate");
+  const std::int64_t rows = problem.rows, cols = problem.cols;
+  ThreadPool pool(problem.threads);
+  const math::Clip clip = int_grid_clip(params);
+  SPARING_TRY(math::Metric metric,
+              math::make_metric(problem.statistics->second_moment, cols,
+                                {.damping = params.real("damping"), .descending = params.flag("act_order")}, pool));
+  SiteResult result;
+  result.weight.rows = rows;
+  result.weight.cols = cols;
+  if (metric.damping > params.real("damping")) {
+    char text[64];
+    std::snprintf(text, sizeof text, "damping raised to %g", metric.damping);
+    result.report.note = text;
+  }
+  std::vector<float> weight(problem.weight.begin(), problem.weight.end());
+  if (permutes(params)) {
+    result.weight.input = permutation_of(metric.order);
+    reorder(metric, weight, rows);
+  }
+
+  const std::span<const float> importance = metric.diagonal;
+  math::IntGrid rounded(spec, rows, cols, clip);
+  math::round_to_nearest(rounded, weight, importance, pool);
+  std::vector<float> rounded_values = decoded_values(rounded);
+  math::IntGrid grid = rounded;
+  std::vector<float> decoded(weight.size());
+  const math::FeedbackOptions feedback{
+      .block = params.integer("block"), .fit_on_the_way = !params.flag("static_groups"), .permuted = false};
+  math::code_with_feedback(weight, rows, metric, feedback, grid, decoded, pool);
+  for (std::int64_t round = 0; round < params.integer("refine"); ++round) {
+    math::refit_scales(weight, rows, metric, grid, decoded, pool);
+    math::descend(weight, rows, metric, 4, grid, decoded, pool);
+  }
+
+  std::vector<double> losses = math::row_losses(weight, decoded, rows, metric, pool);
+  const std::vector<double> fallback = math::row_losses(weight, rounded_values, rows, metric, pool);
+  std::int64_t kept = 0;
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const auto i = static_cast<std::size_t>(r);
+    if (!(fallback[i] < losses[i])) continue;
+    grid.copy_row(rounded, r);
+    std::copy_n(rounded_values.begin() + r * cols, cols, decoded.begin() + r * cols);
+    losses[i] = fallback[i];
+    ++kept;
+  }
+  if (kept > 0) result.report.note += (result.report.note.empty() ? "" : ", ") + std::to_string(kept) + " rows rounded";
+  SPARING_TRY(Term term, grid.pack());
+  result.weight.terms.push_back(std::move(term));
+  result.report.weight_error = relative_error(weight, decoded);
+  const std::vector<float> nothing(weight.size());
+  const double whole = sum(math::row_losses(weight, nothing, rows, metric, pool));
+  result.report.output_error = whole > 0 ? sum(losses) / whole : 0;
+  return result;
+}
+
+}  // namespace
+
+extern const Method gptq_method;
+const Method gptq_method{
+    .name = "gptq",
+    .summary = "Codes inputs one after another; later ones make up for the errors of earlier ones",
+    .paper = "arXiv:2210.17323",
+    .kind = MethodKind::weights,
+    .traits = {.compressed = "weights",
+               .deploy = "quantisation",
+               .prune = "none",
+               .peft = "none",
+               .calibration = "activations"},
+    .approximate = false,
+    .params = int_grid_params(
+        {
+            {.name = "act_order",
+             .type = ParamSpec::Type::boolean,
+             .default_value = 1,
+             .min = 0,
+             .max = 1,
+             .choices = {},
+             .help = "code inputs by falling second moment"},
+            {.name = "static_groups",
+             .type = ParamSpec::Type::boolean,
+             .default_value = 1,
+             .min = 0,
+             .max = 1,
+             .choices = {},
+             .help = "fit all groups beforehand; false: when reached, and with act_order the input's permutation is "
+                     "stored"},
+            {.name = "damping",
+             .type = ParamSpec::Type::real,
+             .default_value = 0.01,
+             .min = 0,
+             .max = 10,
+             .choices = {},
+             .help = "added to the second moments' diagonal, as a share of its mean"},
+            {.name = "block",
+             .type = ParamSpec::Type::integer,
+             .default_value = 128,
+             .min = 1,
+             .max = 65536,
+             .choices = {},
+             .help = "inputs between two matrix products; speed only"},
+            {.name = "refine",
+             .type = ParamSpec::Type::integer,
+             .default_value = 2,
+             .min = 0,
+             .max = 20,
+             .choices = {},
+             .help = "rounds of least-squares scales and coordinate descent afterwards"},
+        },
+        "mse"),
+    .codings = codings,
+    .transform = transform,
+    .apply = apply,
+};
+
+}  // namespace sparing

@@ -1,0 +1,45 @@
+// Rounding to nearest: the yardstick for every other weight method.
+
+#include "methods/int_grid.h"
+
+namespace sparing {
+namespace {
+
+Result<std::vector<CodecSpec>> codings(const Params& params, std::int64_t, std::int64_t cols) {
+  SPARING_TRY(const IntGroupSpec spec, int_grid_spec("rtn", params, cols));
+  return std::vector<CodecSpec>{spec};
+}
+
+Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
+  SPARING_CHECK_OK(check_problem("rtn", problem));
+  SPARING_TRY(const IntGroupSpec spec, int_grid_spec("rtn", params, problem.cols));
+  ThreadPool pool(problem.threads);
+  math::IntGrid grid(spec, problem.rows, problem.cols, int_grid_clip(params));
+  math::round_to_nearest(grid, problem.weight, {}, pool);
+  SiteResult result;
+  result.weight.rows = problem.rows;
+  result.weight.cols = problem.cols;
+  SPARING_TRY(Term term, grid.pack());
+  result.weight.terms.push_back(std::move(term));
+  result.report.weight_error = relative_error(problem.weight, decoded_values(grid));
+  return result;
+}
+
+}  // namespace
+
+extern const Method rtn_method;
+const Method rtn_method{
+    .name = "rtn",
+    .summary = "Rounds every weight to the nearest point of its group's integer grid",
+    .paper = "arXiv:2103.13630",
+    .kind = MethodKind::weights,
+    .traits =
+        {.compressed = "weights", .deploy = "quantisation", .prune = "none", .peft = "none", .calibration = "none"},
+    .approximate = false,
+    .params = int_grid_params({}, "none"),
+    .codings = codings,
+    .transform = nullptr,
+    .apply = apply,
+};
+
+}  // namespace sparing
