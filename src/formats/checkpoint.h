@@ -32,10 +32,12 @@ class Checkpoint {
   virtual const std::filesystem::path& path() const = 0;
   /// All expected tensors, in canonical order; opening has checked that they exist with these shapes.
   virtual const std::vector<TensorEntry>& tensors() const = 0;
-  /// A matrix by canonical name. Thread-safe.
+  /// A matrix by canonical name. Thread-safe. Sizes, indices and values (finite) have been checked.
   virtual Result<CodedWeight> weight(const std::string& name) const = 0;
-  /// A norm or bias as f32.
+  /// A norm or bias as f32, all finite.
   virtual Result<std::vector<float>> vector(const std::string& name) const = 0;
+  /// The bytes of a tensor as they lie in the file, for hashing: one part, or a coded weight's transform and terms.
+  virtual Result<std::vector<Bytes>> stored(const std::string& name) const = 0;
   /// Lets go of the file pages behind a matrix (after a repack, or a layer that has been used).
   virtual void forget(const std::string& name) const = 0;
   virtual const TokenizerSource& tokenizer() const = 0;
