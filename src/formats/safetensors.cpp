@@ -53,18 +53,20 @@ Result<SafeTensor> parse_tensor(const std::string& name, const nlohmann::json& e
   }
 
   const auto& offsets = entry["data_offsets"];
-  const auto begin = offsets.is_array() && offsets.size() == 2 ? as_size(offsets[0]) : std::nullopt;
-  const auto end = offsets.is_array() && offsets.size() == 2 ? as_size(offsets[1]) : std::nullopt;
-  if (!begin || !end || *begin > *end) return fail("bad data_offsets " + shown(dump_json(offsets)));
-  if (*end > data_size) {
-    return fail("ends at byte " + std::to_string(*end) + " of " + std::to_string(data_size) +
+  if (!offsets.is_array() || offsets.size() != 2 || !offsets[0].is_number_unsigned() ||
+      !offsets[1].is_number_unsigned() || offsets[0] > offsets[1]) {
+    return fail("bad data_offsets " + shown(dump_json(offsets)));
+  }
+  const auto begin = offsets[0].get<std::uint64_t>(), end = offsets[1].get<std::uint64_t>();
+  if (end > data_size) {
+    return fail("ends at byte " + std::to_string(end) + " of " + std::to_string(data_size) +
                 ": the file is truncated, download it again");
   }
-  if (*end - *begin != *bytes) {
-    return fail("holds " + std::to_string(*end - *begin) + " bytes where its shape needs " + std::to_string(*bytes));
+  if (end - begin != *bytes) {
+    return fail("holds " + std::to_string(end - begin) + " bytes where its shape needs " + std::to_string(*bytes));
   }
-  tensor.begin = data_start + *begin;
-  tensor.end = data_start + *end;
+  tensor.begin = data_start + begin;
+  tensor.end = data_start + end;
   return tensor;
 }
 
