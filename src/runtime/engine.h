@@ -26,7 +26,7 @@ struct EngineOptions {
   kernels::Precision precision = kernels::Precision::declared;
   std::uint64_t memory = 0;  ///< bytes that loading may take; 0: what the machine has free
   /// Replaces a weight before it is prepared (the planner's one-site damage, the lab's candidates). Empty result: keep.
-  std::function<const CodedWeight*(const std::string& name)> override_weight;
+  std::function<const CodedWeight*(const std::string& name)> override_weight = {};
 };
 
 class Engine {

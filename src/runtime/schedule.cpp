@@ -67,7 +67,7 @@ class Compiler {
   Result<Schedule> run() {
     for (std::size_t i = 0; i < flat_.ops.size(); ++i) {
       now_ = static_cast<std::ptrdiff_t>(i);
-      SPARING_CHECK_OK(emit(flat_.ops[i]));
+      emit(flat_.ops[i]);
       if (now_ == last_attention_) split_ = steps_.size();
     }
     Schedule& schedule = schedule_;
@@ -95,26 +95,31 @@ class Compiler {
     }
     place(op.output);
   }
+  /// Within a step rows are worked on at different times, and rows of values of different widths lie at different
+  /// places: what is freed may be taken again only in the next step.
   void release(const Op& op) {
     for (const Value v : op.inputs) {
-      if (dies(v) && v != taken_over_) places_.free(slot(v));
+      if (dies(v) && v != taken_over_) freed_.push_back(slot(v));
     }
     taken_over_ = -1;
   }
 
   Step& step(Step::Kind kind) {
     if (steps_.empty() || steps_.back().kind != kind || kind != Step::Kind::rows) {
+      for (const Slot& slot : freed_) places_.free(slot);
+      freed_.clear();
       steps_.push_back({.kind = kind});
     }
     return steps_.back();
   }
   RowOp& row_op(RowOp::Kind kind) {
-    auto& rows = step(Step::Kind::rows).rows;
+    auto& rows = steps_.back().rows;
     rows.push_back({.kind = kind});
     return rows.back();
   }
 
-  Status emit(const Op& op) {
+  void emit(const Op& op) {
+    if (op.kind != OpKind::linear) step(Step::Kind::rows);
     switch (op.kind) {
       case OpKind::embed: {
         place(op.output);
@@ -161,29 +166,29 @@ class Compiler {
         store.b = slot(op.inputs[2]);
         store.layer = op.layer;
         store.heads = op.kv_heads;
+        Step& attend = step(Step::Kind::attention);
         place(op.output);
-        step(Step::Kind::attention).attention = {.q = slot(op.inputs[0]),
-                                                 .out = slot(op.output),
-                                                 .layer = op.layer,
-                                                 .heads = op.heads,
-                                                 .kv_heads = op.kv_heads,
-                                                 .window = op.window};
+        attend.attention = {.q = slot(op.inputs[0]),
+                            .out = slot(op.output),
+                            .layer = op.layer,
+                            .heads = op.heads,
+                            .kv_heads = op.kv_heads,
+                            .window = op.window};
         break;
       }
     }
     release(op);
-    return {};
   }
 
   void emit_linear(const Op& op) {
     const Slot in = slot(op.inputs[0]);
     const bool logits = op.output == flat_.output;
-    if (!logits) place(op.output);
     // A product joins the one before it where both read the same value.
     const bool joins = now_ > 0 && flat_.ops[static_cast<std::size_t>(now_) - 1].kind == OpKind::linear &&
                        flat_.ops[static_cast<std::size_t>(now_) - 1].inputs == op.inputs;
     Step& target = joins ? steps_.back() : step(Step::Kind::products);
     target.input = in;
+    if (!logits) place(op.output);
     const std::int32_t rows = flat_.widths[index(op.output)];
     target.products.push_back({.weight = matrix(op.site, rows, in.width, true),
                                .bias = op.bias.empty() ? -1 : vector(op.bias, rows),
@@ -211,6 +216,7 @@ class Compiler {
   std::vector<Slot> slots_;
   std::vector<std::ptrdiff_t> last_use_;
   Places places_;
+  std::vector<Slot> freed_;
   std::vector<Step> steps_;
   std::ptrdiff_t now_ = 0, last_attention_ = -1;
   std::size_t split_ = 0;
