@@ -40,6 +40,8 @@ class Journal {
   /// Releases the lock. A journal that holds nothing worth keeping is removed.
   ~Journal();
 
+  const std::filesystem::path& folder() const { return folder_; }
+
   /// Keeps the plan, before any of it is done. From here on blocks are this plan's alone.
   Status begin(const std::string& plan_hash, const std::string& plan_json);
   /// A finished block, or nothing where there is none or its record is damaged (which is then removed and done again).

@@ -1,0 +1,12 @@
+#pragma once
+// What sparing-lab offers: the subcommands that calibrate or train.
+
+#include "cli/app.h"
+
+namespace sparing::cli {
+
+void register_compress(CLI::App& app, Session& session);
+
+Program lab_program();
+
+}  // namespace sparing::cli

@@ -1,0 +1,52 @@
+#include "plan/assemble.h"
+
+#include <nlohmann/json.hpp>
+
+#include "text/tokenizer.h"
+
+namespace sparing {
+
+Result<Assembler> Assembler::create(std::shared_ptr<const Checkpoint> checkpoint, std::string model_hash) {
+  Assembler assembler;
+  assembler.shared_.config = checkpoint->config();
+  for (const TensorEntry& tensor : checkpoint->tensors()) {
+    if (!tensor.shape.is_vector()) continue;
+    SPARING_TRY(auto values, checkpoint->vector(tensor.shape.name));
+    assembler.shared_.vectors.emplace_back(tensor.shape.name, std::move(values));
+  }
+  if (!std::holds_alternative<std::monostate>(checkpoint->tokenizer())) {
+    SPARING_TRY(const auto tokenizer, Tokenizer::load(checkpoint->tokenizer()));
+    assembler.shared_.compact_tokenizer = tokenizer->to_compact();
+  }
+  assembler.shared_.carried = checkpoint->carried();
+  assembler.shared_.provenance_json =
+      nlohmann::ordered_json{{"tool", "sparing " SPARING_VERSION}, {"source", model_hash}}.dump();
+  assembler.checkpoint_ = std::move(checkpoint);
+  assembler.model_hash_ = std::move(model_hash);
+  return assembler;
+}
+
+SparingModel Assembler::model(const Plan& plan, std::vector<std::pair<std::string, CodedWeight>> weights) const {
+  SparingModel model = shared_;
+  model.weights = std::move(weights);
+  model.recipe_json = recipe_json(plan);
+  return model;
+}
+
+Status Assembler::predict(Plan& plan, const std::vector<BoundSite>& sites) const {
+  std::vector<std::pair<std::string, CodedWeight>> weights;
+  for (std::size_t i = 0; i < sites.size(); ++i) {
+    SPARING_TRY(CodedWeight weight, sized_weight(sites[i], *checkpoint_));
+    plan.sites[i].costs[std::string(kWeights)] = stored_bytes(weight);
+    weights.emplace_back(sites[i].site.name, std::move(weight));
+  }
+  SPARING_TRY(plan.totals[std::string(kWeights)], sparing_directory_bytes(model(plan, std::move(weights))));
+  return {};
+}
+
+Status Assembler::write(const Plan& plan, std::vector<std::pair<std::string, CodedWeight>> weights,
+                        const std::filesystem::path& out) const {
+  return write_sparing_directory(model(plan, std::move(weights)), out);
+}
+
+}  // namespace sparing

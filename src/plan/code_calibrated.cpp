@@ -1,0 +1,65 @@
+#include <map>
+
+#include "lab/calibrate.h"
+#include "plan/execute.h"
+
+namespace sparing {
+namespace {
+
+/// The plan as calibration sees it: what is finished is handed over, what is coded is kept block by block.
+class PlanCoder final : public SiteCoder {
+ public:
+  PlanCoder(const Plan& plan, const Assembler& assembler, BlockStore& store, int threads)
+      : plan_(plan), assembler_(assembler), store_(store), threads_(threads) {
+    for (const std::string& block : store.blocks()) {
+      for (const BoundSite* site : store.sites_of(block)) sites_.emplace(site->site.name, site);
+    }
+  }
+
+  const CodedWeight* finished(const std::string& site) override {
+    const SiteResult* result = store_.find(site);
+    return result == nullptr ? nullptr : &result->weight;
+  }
+  bool wants_statistics(const std::string& site) const override { return sites_.at(site)->calibrates(); }
+
+  Result<CodedWeight> code(const std::string& site, const Statistics* statistics) override {
+    SPARING_TRY(SiteResult result,
+                code_site(*sites_.at(site), assembler_.checkpoint(), statistics, plan_.seed, threads_));
+    CodedWeight weight = result.weight;
+    pending_.insert_or_assign(site, std::move(result));
+    return weight;
+  }
+
+  Status finish_block(const std::string& block) override {
+    std::vector<SiteResult> results;
+    for (const BoundSite* site : store_.sites_of(block)) {
+      const auto found = pending_.find(site->site.name);
+      if (found == pending_.end()) return internal_error("[compress] " + site->site.name + " was not coded");
+      results.push_back(std::move(found->second));
+    }
+    pending_.clear();
+    return store_.store(block, std::move(results));
+  }
+
+ private:
+  const Plan& plan_;
+  const Assembler& assembler_;
+  BlockStore& store_;
+  int threads_;
+  std::map<std::string, const BoundSite*> sites_;
+  std::map<std::string, SiteResult> pending_;
+};
+
+}  // namespace
+
+Status code_calibrated(const Plan& plan, const Assembler& assembler, const std::vector<std::vector<Token>>& sequences,
+                       BlockStore& store, const ExecuteOptions& options) {
+  PlanCoder coder(plan, assembler, store, options.threads);
+  CalibrationOptions calibration;
+  calibration.threads = options.threads;
+  calibration.max_ram = options.max_ram;
+  calibration.scratch = options.scratch;
+  return calibrate(assembler.checkpoint(), sequences, calibration, coder);
+}
+
+}  // namespace sparing

@@ -1,0 +1,112 @@
+#include "plan/compose.h"
+
+#include <fnmatch.h>
+
+#include <algorithm>
+#include <charconv>
+
+namespace sparing {
+namespace {
+
+void set(ParamList& params, const std::string& name, const std::string& value) {
+  const auto found = std::ranges::find(params, name, &std::pair<std::string, std::string>::first);
+  if (found == params.end()) {
+    params.emplace_back(name, value);
+  } else {
+    found->second = value;
+  }
+}
+
+bool has_param(const Method& method, std::string_view name) {
+  return std::ranges::any_of(method.params, [&](const ParamSpec& spec) { return spec.name == name; });
+}
+
+/// Another method for a site keeps those parameters of the old setting that it knows too (bits, group).
+Status change_method(SiteChoice& choice, const std::string& method) {
+  choice.method = method;
+  if (method == kKeep) {
+    choice.params.clear();
+    return {};
+  }
+  SPARING_TRY(const Method* found, find_method(method));
+  std::erase_if(choice.params, [&](const auto& param) { return !has_param(*found, param.first); });
+  return {};
+}
+
+/// One setting for every shape: a group wider than a row is the row.
+void fit_group(ParamList& params, std::int64_t cols) {
+  for (auto& [name, value] : params) {
+    if (name != "group") continue;
+    std::int64_t group = 0;
+    const auto read = std::from_chars(value.data(), value.data() + value.size(), group);
+    if (read.ec == std::errc() && read.ptr == value.data() + value.size() && group > cols) value = std::to_string(cols);
+  }
+}
+
+Status apply_override(SiteChoice& choice, const SiteOverride& change) {
+  for (const auto& [name, value] : change.settings) {
+    if (name == "method") SPARING_CHECK_OK(change_method(choice, value));
+  }
+  for (const auto& [name, value] : change.settings) {
+    if (name != "method") set(choice.params, name, value);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::pair<std::string, std::string>> parse_param(std::string_view text) {
+  const auto equals = text.find('=');
+  if (equals == std::string_view::npos || equals == 0 || equals + 1 == text.size()) {
+    return usage_error("[compress] '" + std::string(text) + "': write name=value");
+  }
+  return std::pair(std::string(text.substr(0, equals)), std::string(text.substr(equals + 1)));
+}
+
+Result<SiteOverride> parse_override(std::string_view text) {
+  const auto colon = text.rfind(':');
+  if (colon == std::string_view::npos || colon == 0 || colon + 1 == text.size()) {
+    return usage_error("[compress] --site '" + std::string(text) +
+                       "': write PATTERN:name=value[,name=value], as in 'layers.0.*:bits=8'");
+  }
+  SiteOverride change{std::string(text.substr(0, colon)), {}};
+  std::string_view rest = text.substr(colon + 1);
+  while (true) {
+    const auto comma = rest.find(',');
+    SPARING_TRY(auto setting, parse_param(rest.substr(0, comma)));
+    change.settings.push_back(std::move(setting));
+    if (comma == std::string_view::npos) break;
+    rest.remove_prefix(comma + 1);
+  }
+  return change;
+}
+
+Result<Plan> compose_plan(const ComposeRequest& request, const Checkpoint& checkpoint, const std::string& model_hash) {
+  Plan plan;
+  plan.model = checkpoint.path().filename().string();
+  plan.model_hash = model_hash;
+  plan.seed = request.seed;
+  plan.calibration = request.calibration;
+  for (const SiteInfo& site : weight_sites(checkpoint)) {
+    const Setting& setting = site.role == SiteRole::linear ? request.linear : request.embedding;
+    plan.sites.push_back({site.name, "weight", setting.method, setting.params, {}, std::nullopt});
+    fit_group(plan.sites.back().params, site.cols);
+  }
+  for (const SiteOverride& change : request.overrides) {
+    bool matched = false;
+    for (SiteChoice& choice : plan.sites) {
+      if (::fnmatch(change.pattern.c_str(), choice.site.c_str(), 0) != 0) continue;
+      matched = true;
+      SPARING_CHECK_OK(apply_override(choice, change));
+    }
+    if (!matched) {
+      return usage_error("[compress] --site '" + change.pattern +
+                         "' matches no site ('sparing inspect' lists them; 'layers.*.mlp.down' is a pattern)");
+    }
+  }
+  SPARING_TRY(const auto bound, bind_plan(plan, checkpoint, model_hash));
+  if (std::ranges::none_of(bound, &BoundSite::calibrates)) plan.calibration = {};
+  return plan;
+}
+
+}  // namespace sparing

@@ -1,0 +1,35 @@
+#pragma once
+// Measured damage: KL from the original's next-token distributions, on text held out from calibration, by the runtime
+// that serves.
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "eval/logits.h"
+#include "formats/checkpoint.h"
+#include "text/tokenizer.h"
+
+namespace sparing {
+
+class DamageMeter {
+ public:
+  /// Runs the original over at most `windows` windows of `context` tokens and keeps its logits, in an unnamed file in
+  /// `folder` unless that is empty.
+  static Result<std::unique_ptr<DamageMeter>> create(std::shared_ptr<const Checkpoint> checkpoint,
+                                                     std::span<const Token> text, std::int64_t context,
+                                                     std::int64_t windows, Token bos, int threads,
+                                                     const std::filesystem::path& folder);
+  /// Mean KL(original || the model with these weights in place of its own).
+  Result<double> kl(const std::map<std::string, CodedWeight, std::less<>>& weights) const;
+
+ private:
+  std::shared_ptr<const Checkpoint> checkpoint_;
+  Windows windows_;
+  std::unique_ptr<ReferenceLogits> reference_;
+  int threads_ = 0;
+};
+
+}  // namespace sparing

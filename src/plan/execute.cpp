@@ -1,0 +1,141 @@
+#include "plan/execute.h"
+
+#include <sys/statvfs.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "base/interrupt.h"
+#include "base/log.h"
+#include "base/progress.h"
+#include "base/units.h"
+
+namespace sparing {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// The journal and the directory built from it exist side by side for a moment.
+Status check_disk(const fs::path& out, std::uint64_t bytes) {
+  const fs::path parent = Journal::folder_of(out).parent_path();
+  struct statvfs disk {};
+  if (::statvfs(parent.empty() ? "." : parent.c_str(), &disk) != 0) return {};
+  const std::uint64_t free = static_cast<std::uint64_t>(disk.f_bavail) * disk.f_frsize, needed = 2 * bytes + kMiB;
+  if (free >= needed) return {};
+  return resource_error("[compress] " + out.string() + ": needs " + format_bytes(needed) + " of disk, " +
+                        format_bytes(free) + " free: make room or choose another --out");
+}
+
+std::uint64_t directory_bytes(const fs::path& folder) {
+  std::uint64_t sum = 0;
+  std::error_code ignored;
+  for (const auto& entry : fs::recursive_directory_iterator(folder, ignored)) {
+    if (entry.is_regular_file(ignored)) sum += entry.file_size(ignored);
+  }
+  return sum;
+}
+
+Result<ExecuteSummary> run(const Plan& plan, const std::vector<BoundSite>& sites, const Assembler& assembler,
+                           Journal& journal, const ExecuteOptions& options) {
+  ExecuteSummary summary;
+  BlockStore store(&journal, sites);
+  for (const std::string& block : store.blocks()) {
+    SPARING_TRY(const bool finished, store.load(block));
+    summary.resumed += finished;
+  }
+  summary.blocks = store.blocks().size();
+  if (summary.resumed > 0) {
+    log_info("[compress] going on where an earlier run stopped: " + std::to_string(summary.resumed) + " of " +
+             std::to_string(summary.blocks) + " blocks are finished");
+  }
+  if (summary.resumed < summary.blocks) {
+    if (plan.calibration.tokens == 0) {
+      SPARING_CHECK_OK(code_directly(plan, assembler, store, options));
+    } else {
+      SPARING_TRY(const CalibrationTokens text,
+                  calibration_tokens(plan.calibration, assembler.checkpoint_ptr(), assembler.model_hash(), plan.seed,
+                                     options.threads, &journal));
+      summary.calibration_tokens = static_cast<std::int64_t>(text.sequences.size()) * plan.calibration.length;
+      SPARING_CHECK_OK(code_calibrated(plan, assembler, text.sequences, store, options));
+    }
+  }
+
+  std::vector<std::pair<std::string, CodedWeight>> weights;
+  for (std::size_t i = 0; i < sites.size(); ++i) {
+    const SiteResult* result = store.find(sites[i].site.name);
+    if (result == nullptr) return internal_error("[compress] " + sites[i].site.name + " was not coded");
+    SiteOutcome outcome{sites[i].site.name, describe(result->weight.terms.front().spec), stored_bytes(result->weight),
+                        result->report};
+    if (const auto predicted = plan.sites[i].costs.find(kWeights);
+        predicted != plan.sites[i].costs.end() && predicted->second != outcome.bytes) {
+      return internal_error("[compress] " + outcome.site + ": " + std::to_string(outcome.bytes) + " bytes, predicted " +
+                            std::to_string(predicted->second));
+    }
+    for (const Term& term : result->weight.terms) {
+      SPARING_TRY(const std::uint64_t bytes, blob_bytes(term.spec, result->weight.rows, result->weight.cols));
+      summary.ledger[codec_name(term.spec)] += bytes;
+    }
+    weights.emplace_back(outcome.site, result->weight);
+    summary.sites.push_back(std::move(outcome));
+  }
+  SPARING_TRY(const fs::path staging, journal.staging());
+  SPARING_CHECK_OK(assembler.write(plan, std::move(weights), staging));
+  summary.bytes = directory_bytes(staging);
+  const auto predicted = plan.totals.find(kWeights);
+  if (predicted != plan.totals.end() && predicted->second != summary.bytes) {
+    return internal_error("[compress] the finished directory has " + std::to_string(summary.bytes) +
+                          " bytes, predicted " + std::to_string(predicted->second));
+  }
+  std::uint64_t coded = 0;
+  for (const auto& [codec, bytes] : summary.ledger) coded += bytes;
+  summary.ledger["other"] = summary.bytes - std::min(summary.bytes, coded);
+  SPARING_CHECK_OK(journal.publish());
+  return summary;
+}
+
+}  // namespace
+
+Status code_directly(const Plan& plan, const Assembler& assembler, BlockStore& store, const ExecuteOptions& options) {
+  std::size_t done = 0;
+  Progress progress("coding", static_cast<std::int64_t>(store.blocks().size()), "block");
+  for (const std::string& block : store.blocks()) {
+    if (store.find(store.sites_of(block).front()->site.name) != nullptr) ++done;
+  }
+  progress.resume_at(static_cast<std::int64_t>(done));
+  for (const std::string& block : store.blocks()) {
+    const auto sites = store.sites_of(block);
+    if (store.find(sites.front()->site.name) != nullptr) continue;
+    std::vector<SiteResult> results;
+    for (const BoundSite* site : sites) {
+      if (interrupted()) return interrupted_error("compress", kKept);
+      SPARING_TRY(SiteResult result, code_site(*site, assembler.checkpoint(), nullptr, plan.seed, options.threads));
+      results.push_back(std::move(result));
+    }
+    SPARING_CHECK_OK(store.store(block, std::move(results)));
+    progress.advance(1, block);
+  }
+  progress.finish();
+  return {};
+}
+
+Result<ExecuteSummary> execute(const Plan& plan, const std::vector<BoundSite>& sites, const Assembler& assembler,
+                               Journal& journal, const fs::path& out, const ExecuteOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
+  if (const auto total = plan.totals.find(kWeights); total != plan.totals.end()) {
+    SPARING_CHECK_OK(check_disk(out, total->second));
+  }
+  SPARING_CHECK_OK(journal.begin(plan_hash(plan), plan_to_json(plan)));
+  auto summary = run(plan, sites, assembler, journal, options);
+  if (!summary) {
+    // A full disk is given its room back; after anything else, what is finished is kept.
+    if (summary.error().message.find(std::strerror(ENOSPC)) != std::string::npos) journal.remove();
+    return summary;
+  }
+  summary->seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return summary;
+}
+
+}  // namespace sparing

@@ -1,0 +1,83 @@
+#pragma once
+// Carries out a plan: codes block after block, journals each, builds the directory aside and publishes it. Killed at
+// any moment and started again with the same plan and output, it goes on after the last finished block and ends with
+// the same bytes as if it had not been killed.
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "methods/method.h"
+#include "plan/assemble.h"
+#include "plan/calibration.h"
+#include "plan/journal.h"
+
+namespace sparing {
+
+/// What an interrupted run says is kept.
+inline constexpr std::string_view kKept = "finished blocks are kept; the same command goes on from there";
+
+struct ExecuteOptions {
+  int threads = 0;
+  std::uint64_t max_ram = 0;      ///< 0: no limit asked; otherwise calibration spills its activations to a file
+  std::filesystem::path scratch;  ///< that file's folder; empty: the system's folder for temporary files
+};
+
+/// How one site came out.
+struct SiteOutcome {
+  std::string site, codec;  ///< codec: describe() of the base term
+  std::uint64_t bytes = 0;
+  SiteReport report;
+};
+
+struct ExecuteSummary {
+  std::vector<SiteOutcome> sites;               ///< in the model's order
+  std::map<std::string, std::uint64_t> ledger;  ///< bytes by codec
+  std::uint64_t bytes = 0;                      ///< of the finished directory: measured
+  std::size_t blocks = 0, resumed = 0;          ///< all, and those an earlier run had finished
+  std::int64_t calibration_tokens = 0;
+  double seconds = 0;
+};
+
+/// `plan` is bound, predicted and within its budgets. On success `out` exists and the journal is gone. On failure the
+/// journal is kept where blocks are finished, unless the disk is full: then it is removed.
+Result<ExecuteSummary> execute(const Plan& plan, const std::vector<BoundSite>& sites, const Assembler& assembler,
+                               Journal& journal, const std::filesystem::path& out, const ExecuteOptions& options);
+
+/// Codes one site. The result has exactly the predicted form. Errors: weights that are not finite, what the method
+/// refuses.
+Result<SiteResult> code_site(const BoundSite& site, const Checkpoint& checkpoint, const Statistics* statistics,
+                             std::uint64_t seed, int threads);
+
+/// The weights of finished blocks and the reports about them, by site, from and to the journal, or in memory only.
+class BlockStore {
+ public:
+  /// journal null: in memory.
+  BlockStore(Journal* journal, const std::vector<BoundSite>& sites);
+  /// Block names in the model's order.
+  const std::vector<std::string>& blocks() const { return blocks_; }
+  std::vector<const BoundSite*> sites_of(const std::string& block) const;
+  /// Reads what the journal has of a block; true where all of it is there and decodes.
+  Result<bool> load(const std::string& block);
+  /// Keeps a block. Results in the order of sites_of().
+  Status store(const std::string& block, std::vector<SiteResult> results);
+  /// Null where the site's block is not finished.
+  const SiteResult* find(const std::string& site) const;
+
+ private:
+  Journal* journal_;
+  const std::vector<BoundSite>& sites_;
+  std::vector<std::string> blocks_;
+  std::map<std::string, SiteResult, std::less<>> results_;  ///< blobs are mapped from the journal
+};
+
+/// Codes the blocks that are not finished where no method wants statistics: one site in memory at a time.
+Status code_directly(const Plan& plan, const Assembler& assembler, BlockStore& store, const ExecuteOptions& options);
+
+/// Codes the blocks that are not finished, with statistics of their inputs. Defined where the lab is linked.
+Status code_calibrated(const Plan& plan, const Assembler& assembler, const std::vector<std::vector<Token>>& sequences,
+                       BlockStore& store, const ExecuteOptions& options);
+
+}  // namespace sparing
