@@ -5,6 +5,9 @@
 
 namespace sparing::cli {
 
+void register_inspect(CLI::App& app, Session& session);
+void register_methods(CLI::App& app, Session& session);
+
 /// What the torch-free program offers, and what it hands to sparing-lab.
 Program sparing_program();
 

@@ -1,7 +1,8 @@
 #include "cli/help.h"
 
 #include <algorithm>
-#include <numeric>
+
+#include "base/suggest.h"
 
 namespace sparing::cli {
 namespace {
@@ -107,25 +108,11 @@ std::string HelpFormatter::make_help(const CLI::App* app, std::string name, CLI:
 }
 
 std::vector<std::string> near_names(std::string_view word, const std::vector<std::string>& known) {
-  const auto distance = [](std::string_view a, std::string_view b) {
-    std::vector<std::size_t> row(b.size() + 1);
-    std::iota(row.begin(), row.end(), std::size_t{0});
-    for (std::size_t i = 0; i < a.size(); ++i) {
-      std::size_t diagonal = row[0];
-      row[0] = i + 1;
-      for (std::size_t j = 0; j < b.size(); ++j) {
-        const std::size_t above = row[j + 1];
-        row[j + 1] = std::min({row[j] + 1, above + 1, diagonal + (a[i] != b[j])});
-        diagonal = above;
-      }
-    }
-    return row[b.size()];
-  };
-  std::vector<std::pair<std::size_t, std::string>> found;
-  const std::size_t limit = std::max<std::size_t>(1, word.size() / 3);
+  std::vector<std::pair<int, std::string>> found;
+  const int limit = std::max(1, static_cast<int>(word.size() / 3));
   for (const std::string& name : known) {
     const bool prefix = word.size() >= 2 && name.starts_with(word);
-    const std::size_t d = prefix ? 0 : distance(word, name);
+    const int d = prefix ? 0 : edit_distance(word, name);
     if (d <= limit) found.emplace_back(d, name);
   }
   std::sort(found.begin(), found.end());

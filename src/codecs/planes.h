@@ -2,6 +2,7 @@
 // The bit planes of int_group.h, one quad (4 consecutive inputs of one row) or one row of 16 at a time. Header-only:
 // packing, decoding and the reference kernels share it.
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 

@@ -12,21 +12,21 @@
 #include "formats/checkpoint.h"
 #include "kernels/linear.h"
 #include "models/graph.h"
+#include "runtime/kv_type.h"
 #include "text/tokenizer.h"
 
 namespace sparing {
-
-enum class KvType : std::uint8_t { f32, f16 };
 
 struct EngineOptions {
   int threads = 0;             ///< 0: all available
   std::int64_t context = 0;    ///< KV positions per sequence; 0: min(model's, 4096)
   std::int32_t sequences = 1;  ///< sequences with caches of their own
-  std::int64_t batch = 512;    ///< most tokens in one forward pass (longer prompts are cut)
+  std::int64_t batch = 512;    ///< most tokens in one pass (longer prompts are cut; fewer where activations are wide)
   KvType kv = KvType::f16;
   kernels::Precision precision = kernels::Precision::declared;
+  std::uint64_t memory = 0;  ///< bytes that loading may take; 0: what the machine has free
   /// Replaces a weight before it is prepared (the planner's one-site damage, the lab's candidates). Empty result: keep.
-  std::function<const CodedWeight*(const std::string& name)> override_weight;
+  std::function<const CodedWeight*(const std::string& name)> override_weight = {};
 };
 
 class Engine {

@@ -1,0 +1,50 @@
+#include "cli/engine_args.h"
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+
+namespace sparing::cli {
+
+void add_engine(CLI::App* command, EngineArgs& args) {
+  const std::string group = "Engine";
+  command->add_option("--batch-tokens", args.batch, "Most tokens in one pass over a prompt")
+      ->type_name("N")
+      ->check(CLI::Range(1, 65536))
+      ->capture_default_str()
+      ->group(group);
+  command->add_option("--kv", args.kv, "Type of the key-value cache: f32 or f16")
+      ->type_name("TYPE")
+      ->check(CLI::IsMember({"f32", "f16"}))
+      ->capture_default_str()
+      ->group(group);
+  command
+      ->add_option("--precision", args.precision,
+                   "Activations: 'declared' by each coding (8 bits for integer codes), or f32 for all")
+      ->type_name("P")
+      ->check(CLI::IsMember({"declared", "f32"}))
+      ->capture_default_str()
+      ->group(group);
+  command->add_option("--isa", args.isa, "Instruction set instead of the best: reference, avx2, avx512_vnni, ...")
+      ->type_name("NAME")
+      ->group(group);
+}
+
+Result<LoadedModel> load_model(const ModelArgs& args, const EngineArgs& engine, const Session& session,
+                               std::int64_t positions, std::int32_t sequences) {
+  if (!engine.isa.empty()) SPARING_CHECK_OK(kernels::choose_isa(engine.isa));
+  LoadedModel loaded;
+  SPARING_TRY(loaded.checkpoint, open_model(args));
+  SPARING_TRY(loaded.tokenizer, Tokenizer::load(loaded.checkpoint->tokenizer()));
+  EngineOptions options;
+  options.threads = session.common.threads;
+  options.context = engine.context > 0 ? engine.context : positions;
+  options.sequences = sequences;
+  options.batch = engine.batch;
+  options.kv = engine.kv == "f32" ? KvType::f32 : KvType::f16;
+  options.precision = engine.precision == "f32" ? kernels::Precision::f32 : kernels::Precision::declared;
+  SPARING_TRY(loaded.engine, Engine::load(loaded.checkpoint, options));
+  return loaded;
+}
+
+}  // namespace sparing::cli

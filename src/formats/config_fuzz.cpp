@@ -1,0 +1,28 @@
+// Any bytes as config.json and generation_config.json: refused, or a valid configuration that is written and read back
+// without change.
+
+#include <cstdlib>
+#include <string_view>
+
+#include "formats/hf_config.h"
+#include "formats/json.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace sparing;
+  const std::string_view text(reinterpret_cast<const char*>(data), size);
+  const auto json = parse_json(text, "[open] fuzz");
+  if (!json.ok()) return 0;
+  auto config = config_from_hf(*json, "[open] fuzz");
+  if (!config.ok()) {
+    if (config.error().message.find('\n') != std::string::npos) std::abort();
+    return 0;
+  }
+  if (!validate(*config).ok()) std::abort();
+  const auto again = config_from_hf(config_to_hf(*config), "[open] fuzz");
+  if (!again.ok() || !(*again == *config)) std::abort();
+  if (config->layers.size() < 100 && expected_tensors(*config).size() < 9 * config->layers.size()) std::abort();
+  (void)config_to_plain_hf(*config);
+  (void)merge_generation_config(*json, "[open] fuzz", *config);
+  if (!validate(*config).ok()) std::abort();
+  return 0;
+}

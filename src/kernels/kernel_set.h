@@ -1,0 +1,92 @@
+#pragma once
+// What an instruction set provides. Files compiled with ISA flags include only this and intrinsics and define nothing
+// with external inline linkage: an AVX-512 copy of a shared inline function would be linked into every path.
+
+#include <cstddef>
+#include <cstdint>
+
+#include "codecs/coded_weight.h"
+#include "codecs/csr.h"
+#include "codecs/int_group.h"
+#include "kernels/q8.h"
+
+namespace sparing::kernels {
+
+/// How groups cut blocks of 32.
+enum class SegmentKind : std::uint8_t {
+  whole,   ///< group is a multiple of 32: one segment a block
+  half,    ///< group of 16: two
+  quads,   ///< group is another multiple of 4: listed
+  ragged,  ///< any other: the reference computes it
+};
+
+/// Quads [first, last) of a block, all of one group.
+struct Segment {
+  std::int32_t first, last, group;
+};
+
+/// An int_group or integer lut_group weight, prepared.
+struct IntWeight {
+  IntGroupSpec spec;
+  IntGroupLayout layout;
+  std::int64_t rows, cols;
+  const std::byte* blob;
+  const std::uint8_t* table;  ///< lut_group: 2^bits entries + 128, or null
+  SegmentKind segments;
+  std::int32_t blocks_per_group;       ///< whole
+  const Segment* segment_list;         ///< quads
+  const std::int32_t* segment_starts;  ///< quads: [blocks + 1] indices into the list
+};
+
+struct DenseWeight {
+  DType dtype;
+  std::int64_t rows, cols;
+  const std::byte* data;
+};
+
+struct CsrWeight {
+  CsrSpec spec;
+  CsrLayout layout;
+  std::int64_t rows, cols;
+  const std::byte* blob;
+};
+
+/// Where results go: y[token * stride + row]. `add`: onto what an earlier term left. Bias comes with the last term.
+struct Output {
+  float* y;
+  std::int64_t stride;
+  const float* bias;
+  bool add;
+};
+
+/// All over panels of 16 rows [begin, end). `scratch` has scratch_bytes(cols) of the worker's own, 64-byte aligned.
+using IntPanels = void (*)(const IntWeight&, const Q8Block* x, std::int64_t tokens, const Output&, std::int64_t begin,
+                           std::int64_t end, std::byte* scratch);
+using DensePanels = void (*)(const DenseWeight&, const float* x, std::int64_t tokens, std::int64_t x_stride,
+                             const Output&, std::int64_t begin, std::int64_t end, std::byte* scratch);
+using CsrPanels = void (*)(const CsrWeight&, const float* x, std::int64_t tokens, std::int64_t x_stride, const Output&,
+                           std::int64_t begin, std::int64_t end);
+/// Tokens [16 * tile, min(tokens, 16 * tile + 16)) into out[blocks of that tile].
+using QuantiseTile = void (*)(const float* x, std::int64_t tokens, std::int64_t x_stride, std::int64_t cols,
+                              std::int64_t tile, Q8Block* out);
+
+struct KernelSet {
+  IntPanels int_panels;
+  DensePanels dense_panels;
+  CsrPanels csr_panels;
+  QuantiseTile quantise;
+};
+
+extern const KernelSet reference_kernels;
+#if defined(__x86_64__)
+extern const KernelSet avx2_kernels, avx512_kernels, amx_kernels;
+#elif defined(__aarch64__)
+extern const KernelSet neon_kernels;
+#endif
+
+/// Codes of two panels as bytes, scales and zeros of their groups, and 16 rows of f32.
+inline constexpr std::int64_t scratch_bytes(std::int64_t cols) {
+  return (cols + 63) / 64 * 64 * (2 * 16 + 2 * 2 * 16 + 16 * 4) + 8192;
+}
+
+}  // namespace sparing::kernels

@@ -1,0 +1,119 @@
+#include "kernels/linear.h"
+
+#include <algorithm>
+#include <cassert>
+#include <variant>
+
+#include "kernels/isa.h"
+#include "kernels/prepared.h"
+
+namespace sparing::kernels {
+namespace {
+
+bool integer_table(const std::vector<float>& table) {
+  return std::all_of(table.begin(), table.end(), [](float v) {
+    return v >= -128.0f && v <= 127.0f && v == static_cast<float>(static_cast<std::int32_t>(v));
+  });
+}
+
+}  // namespace
+
+void Linear::Impl::cut_segments(IntWeight& w) {
+  const std::int64_t group = w.spec.groups.group;
+  if (group >= w.cols || group % 32 == 0) {
+    w.segments = SegmentKind::whole;
+    w.blocks_per_group = static_cast<std::int32_t>(std::min((group + 31) / 32, w.layout.blocks));
+  } else if (group == 16) {
+    w.segments = SegmentKind::half;
+  } else if (group % 4 != 0) {
+    w.segments = SegmentKind::ragged;
+  } else {
+    w.segments = SegmentKind::quads;
+    auto& list = segment_lists.emplace_back();
+    auto& starts = segment_starts.emplace_back();
+    const auto quads_per_group = static_cast<std::int32_t>(group / 4);
+    for (std::int64_t b = 0; b < w.layout.blocks; ++b) {
+      starts.push_back(static_cast<std::int32_t>(list.size()));
+      for (std::int32_t q = 0; q < 8;) {
+        const std::int64_t g = std::min((b * 8 + q) / quads_per_group, w.layout.groups - 1);
+        // Quads past the last group are padding and stay with it: their activations are zero.
+        const std::int64_t stop = g + 1 == w.layout.groups ? (b + 1) * 8 : (g + 1) * quads_per_group;
+        const auto last = static_cast<std::int32_t>(std::min<std::int64_t>(8, stop - b * 8));
+        list.push_back({q, last, static_cast<std::int32_t>(g)});
+        q = last;
+      }
+    }
+    starts.push_back(static_cast<std::int32_t>(list.size()));
+    w.segment_list = list.data();
+    w.segment_starts = starts.data();
+  }
+}
+
+Status Linear::Impl::add(const Term& term, Precision precision) {
+  const std::int64_t rows = weight.rows, cols = weight.cols;
+  if (const auto* dense = std::get_if<DenseSpec>(&term.spec)) {
+    needs_f32 = true;
+    terms.emplace_back(DenseWeight{dense->dtype, rows, cols, term.blob.bytes.data()});
+    return {};
+  }
+  if (const auto* csr = std::get_if<CsrSpec>(&term.spec)) {
+    needs_f32 = true;
+    SPARING_TRY(const CsrLayout layout, layout_of(*csr, rows, cols));
+    terms.emplace_back(CsrWeight{*csr, layout, rows, cols, term.blob.bytes.data()});
+    return {};
+  }
+  const auto* lut = std::get_if<LutGroupSpec>(&term.spec);
+  IntWeight w{};
+  w.spec = lut != nullptr ? as_int_group(*lut) : std::get<IntGroupSpec>(term.spec);
+  SPARING_TRY(w.layout, layout_of(w.spec, rows, cols));
+  if (precision == Precision::f32 || (lut != nullptr && !integer_table(lut->table))) {
+    needs_f32 = true;
+    terms.emplace_back(DecodedWeight{&term, rows, cols, w.layout});
+    return {};
+  }
+  needs_q8 = true;
+  w.rows = rows;
+  w.cols = cols;
+  w.blob = term.blob.bytes.data();
+  if (lut != nullptr) {
+    auto& table = tables.emplace_back();
+    for (const float v : lut->table) table.push_back(static_cast<std::uint8_t>(static_cast<std::int32_t>(v) + 128));
+    w.table = table.data();
+  }
+  cut_segments(w);
+  terms.emplace_back(w);
+  return {};
+}
+
+Result<Linear> Linear::prepare(CodedWeight weight, Precision precision) {
+  // Indices in csr terms and permutations are checked here: products trust them.
+  SPARING_CHECK_OK(validate(weight, false));
+  Linear linear;
+  linear.impl_ = std::make_unique<Impl>();
+  Impl& impl = *linear.impl_;
+  impl.weight = std::move(weight);
+  impl.kernels = &kernels_of(chosen_isa());
+  for (const Term& term : impl.weight.terms) SPARING_CHECK_OK(impl.add(term, precision));
+  return linear;
+}
+
+Linear::Linear(Linear&&) noexcept = default;
+Linear& Linear::operator=(Linear&&) noexcept = default;
+Linear::~Linear() = default;
+
+std::int64_t Linear::rows() const {
+  return impl_->weight.rows;
+}
+std::int64_t Linear::cols() const {
+  return impl_->weight.cols;
+}
+const CodedWeight& Linear::weight() const {
+  return impl_->weight;
+}
+std::uint64_t Linear::bytes_read() const {
+  std::uint64_t total = impl_->weight.input.blob.bytes.size();
+  for (const Term& term : impl_->weight.terms) total += term.blob.bytes.size();
+  return total;
+}
+
+}  // namespace sparing::kernels

@@ -1,0 +1,307 @@
+#include "kernels/linear.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "codecs/random_weights.h"
+#include "codecs/transform.h"
+#include "kernels/isa.h"
+
+namespace sparing::kernels {
+namespace {
+
+using sparing::testing::int_group_zoo;
+using sparing::testing::random_csr;
+using sparing::testing::random_dense;
+using sparing::testing::random_term;
+
+CodedWeight weight_of(std::int64_t rows, std::int64_t cols, std::vector<Term> terms) {
+  CodedWeight w;
+  w.rows = rows;
+  w.cols = cols;
+  w.terms = std::move(terms);
+  return w;
+}
+
+std::vector<float> random_floats(std::int64_t n, std::uint64_t seed, double size = 1) {
+  Rng rng(seed);
+  std::vector<float> x(static_cast<std::size_t>(n));
+  for (auto& v : x) v = static_cast<float>(rng.normal() * size);
+  return x;
+}
+
+std::vector<float> multiply(const CodedWeight& w, Precision precision, const std::vector<float>& x, std::int64_t tokens,
+                            const std::vector<float>& bias, ThreadPool& pool) {
+  auto linear = Linear::prepare(w, precision);
+  EXPECT_TRUE(linear.ok()) << (linear.ok() ? "" : linear.error().message);
+  Workspace workspace;
+  std::vector<float> y(static_cast<std::size_t>(tokens * w.rows), -1.0f);
+  const Product product{&*linear, y.data(), w.rows, bias.empty() ? nullptr : bias.data()};
+  matmul({&product, 1}, x.data(), tokens, w.cols, workspace, pool);
+  return y;
+}
+
+/// Restores the choice of instruction set when a test ends.
+struct WithIsa {
+  explicit WithIsa(Isa isa) : before(chosen_isa()) { EXPECT_TRUE(choose_isa(name_of(isa)).ok()); }
+  ~WithIsa() { EXPECT_TRUE(choose_isa(name_of(before)).ok()); }
+  Isa before;
+};
+
+/// The activations as the integer kernels see them, from the reference quantiser.
+std::vector<float> dequantised(const std::vector<float>& x, std::int64_t tokens, std::int64_t cols) {
+  const std::int64_t blocks = (cols + 31) / 32;
+  std::vector<Q8Block> q(static_cast<std::size_t>(blocks));
+  std::vector<float> out;
+  for (std::int64_t t = 0; t < tokens; ++t) {
+    reference_kernels.quantise(x.data() + t * cols, 1, cols, cols, 0, q.data());
+    for (std::int64_t c = 0; c < cols; ++c) {
+      const Q8Block& b = q[static_cast<std::size_t>(c / 32)];
+      out.push_back(static_cast<float>(b.codes[0][c % 32]) * b.scale[0]);
+    }
+  }
+  return out;
+}
+
+// The reference against doubles. The bound: n roundings of partial sums, each at most sum |w x| in size.
+TEST(Reference, AgreesWithDoublesOverTheDecodedWeights) {
+  const WithIsa isa(Isa::reference);
+  ThreadPool pool(1);
+  const std::int64_t rows = 18, cols = 211, tokens = 2;
+  const auto x = random_floats(tokens * cols, 1), xq = dequantised(x, tokens, cols), bias = random_floats(rows, 2);
+  std::vector<Term> bases;
+  for (const auto& spec : int_group_zoo()) bases.push_back(random_term(spec, rows, cols, 3));
+  bases.push_back(random_term(LutGroupSpec{2, {.group = 32}, {-127, -3, 8, 127}}, rows, cols, 4));
+  bases.push_back(random_term(LutGroupSpec{2, {.group = 16}, {-1, -0.25f, 0.25f, 1}}, rows, cols, 5));
+  for (const DType t : {DType::f32, DType::f16, DType::bf16}) bases.push_back(random_dense(t, rows, cols, 6));
+  bases.push_back(random_csr(rows, cols, 0.2, 7));
+  for (const Term& base : bases)
+    for (const Precision precision : {Precision::declared, Precision::f32}) {
+      const CodedWeight w = weight_of(rows, cols, {base});
+      const auto* lut = std::get_if<LutGroupSpec>(&base.spec);
+      const bool q8 = precision == Precision::declared &&
+                      (std::holds_alternative<IntGroupSpec>(base.spec) || (lut != nullptr && lut->table[0] == -127));
+      const auto& seen = q8 ? xq : x;
+      const auto y = multiply(w, precision, x, tokens, bias, pool);
+      std::vector<float> decoded(static_cast<std::size_t>(rows * cols));
+      decode_rows(w, 0, rows, decoded.data());
+      for (std::int64_t t = 0; t < tokens; ++t)
+        for (std::int64_t r = 0; r < rows; ++r) {
+          double sum = bias[static_cast<std::size_t>(r)], size = std::fabs(sum);
+          for (std::int64_t c = 0; c < cols; ++c) {
+            const double a = seen[static_cast<std::size_t>(t * cols + c)];
+            sum += decoded[static_cast<std::size_t>(r * cols + c)] * a;
+            // Zero points and minima are summed apart: their size counts as well.
+            size += (std::fabs(decoded[static_cast<std::size_t>(r * cols + c)]) + 3) * std::fabs(a);
+          }
+          EXPECT_NEAR(y[static_cast<std::size_t>(t * rows + r)], sum, size * static_cast<double>(cols) * 0x1p-24)
+              << describe(base.spec);
+        }
+    }
+}
+
+TEST(Quantise, TiesExtremesAndNonFinite) {
+  for (const Isa isa : available_isas()) {
+    const KernelSet& set = kernels_of(isa);
+    std::vector<float> x = random_floats(33 * 19, 5);
+    const float inf = std::numeric_limits<float>::infinity();
+    for (int i = 0; i < 32; ++i) x[static_cast<std::size_t>(i)] = static_cast<float>(i - 5) + 0.5f;  // 127 * ties
+    x[31] = 127.0f;
+    x[33 + 4] = inf;
+    x[2 * 33 + 4] = std::nanf("");
+    for (int i = 0; i < 32; ++i) x[static_cast<std::size_t>(3 * 33 + i)] = 1e-40f;
+    for (int i = 0; i < 32; ++i) x[static_cast<std::size_t>(4 * 33 + i)] = (i % 2 == 0 ? 3.4e38f : -3.4e38f);
+    for (int i = 0; i < 32; ++i) x[static_cast<std::size_t>(5 * 33 + i)] = -0.0f;
+    for (std::int64_t tile = 0; tile < 2; ++tile) {
+      std::vector<Q8Block> a(2), b(2);
+      std::memset(static_cast<void*>(a.data()), 0, 2 * sizeof(Q8Block));
+      std::memset(static_cast<void*>(b.data()), 0, 2 * sizeof(Q8Block));
+      reference_kernels.quantise(x.data(), 19, 33, 33, tile, a.data());
+      set.quantise(x.data(), 19, 33, 33, tile, b.data());
+      for (int k = 0; k < 2; ++k)
+        for (int t = 0; t < (tile == 0 ? 16 : 3); ++t) {
+          const Q8Block &p = a[static_cast<std::size_t>(k)], &q = b[static_cast<std::size_t>(k)];
+          EXPECT_EQ(std::memcmp(p.codes[t], q.codes[t], 32), 0) << name_of(isa) << " token " << t;
+          EXPECT_TRUE(p.scale[t] == q.scale[t] || (std::isnan(p.scale[t]) && std::isnan(q.scale[t])));
+          for (int s = 0; s < 3; ++s) {
+            EXPECT_EQ(p.sum[s][t], q.sum[s][t]);
+            EXPECT_TRUE(p.scaled_sum[s][t] == q.scaled_sum[s][t] || std::isnan(p.scaled_sum[s][t]));
+          }
+        }
+    }
+  }
+  Q8Block q;
+  const float tie[2] = {0.5f, 127.0f};
+  reference_kernels.quantise(tie, 1, 2, 2, 0, &q);
+  EXPECT_EQ(q.codes[0][0], 0);
+  EXPECT_EQ(q.codes[0][1], 127);
+  EXPECT_EQ(q.scale[0], 1.0f);
+}
+
+void expect_same_bits(const std::vector<float>& a, const std::vector<float>& b, const std::string& what) {
+  ASSERT_EQ(a.size(), b.size());
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    if (std::isnan(a[i]) && std::isnan(b[i])) continue;
+    ASSERT_EQ(std::bit_cast<std::uint32_t>(a[i]), std::bit_cast<std::uint32_t>(b[i]))
+        << what << " at " << i << ": " << a[i] << " " << b[i];
+  }
+}
+
+struct Shape {
+  std::int64_t rows, cols, tokens;
+};
+
+/// Every instruction set of this machine must give the reference's bits.
+void expect_all_isas_agree(const Shape& s, const std::vector<Term>& terms, Precision precision, double x_size = 1) {
+  static ThreadPool one(1), two(2);
+  const CodedWeight w = weight_of(s.rows, s.cols, terms);
+  const auto x = random_floats(s.tokens * s.cols, 17, x_size), bias = random_floats(s.rows, 18);
+  const auto want = [&] {
+    const WithIsa isa(Isa::reference);
+    return multiply(w, precision, x, s.tokens, bias, one);
+  }();
+  for (const Isa isa : available_isas()) {
+    const WithIsa with(isa);
+    const std::string what = std::string(name_of(isa)) + " " + describe(terms[0].spec) + " " + std::to_string(s.rows) +
+                             "x" + std::to_string(s.cols) + " t" + std::to_string(s.tokens);
+    expect_same_bits(want, multiply(w, precision, x, s.tokens, bias, one), what);
+    expect_same_bits(want, multiply(w, precision, x, s.tokens, bias, two), what + " two threads");
+  }
+}
+
+const Shape kShapes[] = {{1, 1, 1}, {17, 577, 1}, {33, 64, 2}, {48, 100, 5}, {16, 320, 33}, {40, 130, 16}};
+
+TEST(Isas, IntGroupIsBitEqual) {
+  for (const auto& spec : int_group_zoo())
+    for (const Shape& s : kShapes)
+      expect_all_isas_agree(s, {random_term(spec, s.rows, s.cols, 21)}, Precision::declared);
+}
+
+TEST(Isas, EveryBatchSizeIsBitEqual) {
+  const IntGroupSpec four{.bits = 4, .groups = {.group = 32}},
+      half{.bits = 6, .groups = {.group = 16}, .zero_offset = 32};
+  for (std::int64_t tokens = 1; tokens <= 33; ++tokens) {
+    expect_all_isas_agree({50, 96, tokens}, {random_term(four, 50, 96, 22)}, Precision::declared);
+    expect_all_isas_agree({20, 70, tokens}, {random_term(half, 20, 70, 23)}, Precision::declared);
+    expect_all_isas_agree({20, 70, tokens}, {random_dense(DType::f16, 20, 70, 24)}, Precision::declared);
+  }
+}
+
+TEST(Isas, LutGroupIsBitEqual) {
+  Rng rng(3);
+  for (int bits = 2; bits <= 8; ++bits)
+    for (const int group : {16, 32, 20, 7})
+      for (const Shape& s : kShapes) {
+        LutGroupSpec spec{bits, {.group = group}, {}};
+        for (int i = 0; i < 1 << bits; ++i)
+          spec.table.push_back(static_cast<float>(static_cast<int>(rng.below(256)) - 128));
+        spec.table[0] = -128;
+        spec.table[1] = 127;
+        expect_all_isas_agree(s, {random_term(spec, s.rows, s.cols, 25)}, Precision::declared);
+      }
+}
+
+TEST(Isas, FloatActivationsAreBitEqual) {
+  for (const Shape& s : kShapes) {
+    for (const DType t : {DType::f32, DType::f16, DType::bf16})
+      expect_all_isas_agree(s, {random_dense(t, s.rows, s.cols, 26)}, Precision::declared);
+    expect_all_isas_agree(s, {random_term(IntGroupSpec{.bits = 4, .groups = {.group = 32}}, s.rows, s.cols, 27)},
+                          Precision::f32);
+    expect_all_isas_agree(s, {random_term(LutGroupSpec{2, {.group = 64}, {-1, -0.3f, 0.3f, 1}}, s.rows, s.cols, 28)},
+                          Precision::declared);
+    // Products that underflow: the sign of a zero is a bit like any other.
+    expect_all_isas_agree(s, {random_dense(DType::f32, s.rows, s.cols, 29)}, Precision::declared, 1e-44);
+  }
+}
+
+TEST(Isas, TermsAddUpInOrder) {
+  for (const Shape& s : kShapes) {
+    const std::vector<Term> terms = {
+        random_term(IntGroupSpec{.bits = 3, .groups = {.group = 32}, .zero_offset = 4}, s.rows, s.cols, 30),
+        random_csr(s.rows, s.cols, 0.05, 31), random_dense(DType::bf16, s.rows, s.cols, 32)};
+    expect_all_isas_agree(s, terms, Precision::declared);
+    expect_all_isas_agree(s, terms, Precision::f32);
+  }
+}
+
+// Codes, scales and activations at their limits: nothing may saturate or wrap.
+TEST(Isas, ExtremeValuesAreBitEqual) {
+  for (int bits = 2; bits <= 8; ++bits)
+    for (const int corner : {0, 1, 2}) {
+      const IntGroupSpec spec{.bits = bits, .groups = {.group = 32}, .zero_offset = corner == 2 ? 1 << bits : 0};
+      const std::int64_t rows = 16, cols = 128;
+      IntGroupParts parts;
+      const auto most = static_cast<std::uint8_t>((1 << bits) - 1);
+      for (std::int64_t i = 0; i < rows * cols; ++i)
+        parts.codes.push_back(corner == 1 && i % 2 == 0 ? 0 : corner == 2 ? 0 : most);
+      parts.scale_f16.assign(static_cast<std::size_t>(rows * 4), 0x7BFF);
+      const CodedWeight w = weight_of(rows, cols, {*pack(spec, rows, cols, parts)});
+      ThreadPool pool(1);
+      for (const float v : {3.0f, -3.0f, 1e30f}) {
+        std::vector<float> x(static_cast<std::size_t>(cols * 3), v);
+        for (std::size_t i = 0; i < x.size() && corner == 1; i += 2) x[i] = -v;
+        std::vector<float> want;
+        for (auto at = available_isas().rbegin(); at != available_isas().rend(); ++at) {
+          const WithIsa isa(*at);
+          const auto y = multiply(w, Precision::declared, x, 3, {}, pool);
+          if (want.empty()) want = y;
+          expect_same_bits(want, y, std::string(name_of(*at)) + " " + std::to_string(bits) + " bits");
+        }
+      }
+    }
+}
+
+TEST(Matmul, SharedInputsTransformsAndStrides) {
+  ThreadPool pool(2);
+  const std::int64_t cols = 96, tokens = 3, x_stride = 101;
+  const auto x = random_floats(tokens * x_stride, 40);
+  std::vector<bool> signs(96);
+  for (std::size_t i = 0; i < 96; ++i) signs[i] = i % 3 == 0;
+  std::vector<CodedWeight> weights;
+  for (std::int64_t rows : {40, 7, 64}) {
+    weights.push_back(weight_of(rows, cols,
+                                {random_term(IntGroupSpec{.bits = 4, .groups = {.group = 32}}, rows, cols, 41),
+                                 random_csr(rows, cols, 0.1, 42)}));
+    if (rows == 7) weights.back().input = *hadamard_transform(32, signs);
+  }
+  std::vector<Linear> linears;
+  std::vector<std::vector<float>> ys;
+  std::vector<Product> products;
+  for (const auto& w : weights) {
+    linears.push_back(*Linear::prepare(w));
+    ys.emplace_back(static_cast<std::size_t>(tokens * (w.rows + 3)));
+  }
+  for (std::size_t i = 0; i < weights.size(); ++i)
+    products.push_back({&linears[i], ys[i].data(), weights[i].rows + 3, nullptr});
+  Workspace workspace;
+  matmul(products, x.data(), tokens, x_stride, workspace, pool);
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    const std::int64_t rows = weights[i].rows;
+    std::vector<float> tight;
+    for (std::int64_t t = 0; t < tokens; ++t) {
+      std::vector<float> seen(x.begin() + t * x_stride, x.begin() + t * x_stride + cols), transformed(96);
+      apply_transform(weights[i].input, cols, seen.data(), transformed.data());
+      tight.insert(tight.end(), transformed.begin(), transformed.end());
+    }
+    CodedWeight plain = weights[i];
+    plain.input = {};
+    const auto want = multiply(plain, Precision::declared, tight, tokens, {}, pool);
+    for (std::int64_t t = 0; t < tokens; ++t)
+      for (std::int64_t r = 0; r < rows; ++r)
+        EXPECT_EQ(ys[i][static_cast<std::size_t>(t * (rows + 3) + r)], want[static_cast<std::size_t>(t * rows + r)]);
+    EXPECT_EQ(ys[i][static_cast<std::size_t>(rows)], 0.0f) << "wrote beyond the rows";
+  }
+}
+
+TEST(Linear, RefusesBrokenWeights) {
+  CodedWeight w = weight_of(4, 64, {random_term(IntGroupSpec{.bits = 4, .groups = {.group = 32}}, 4, 64, 1)});
+  w.cols = 96;
+  EXPECT_FALSE(Linear::prepare(w).ok());
+  EXPECT_FALSE(choose_isa("avx1024").ok());
+}
+
+}  // namespace
+}  // namespace sparing::kernels

@@ -1,0 +1,163 @@
+#include <algorithm>
+#include <cassert>
+#include <cstring>
+
+#include "codecs/transform.h"
+#include "kernels/prepared.h"
+
+namespace sparing::kernels {
+
+struct Workspace::Impl {
+  Buffer q8, transformed;
+  std::vector<Buffer> scratch;  // one a worker
+
+  static void grow(Buffer& buffer, std::int64_t bytes) {
+    if (buffer.size() < static_cast<std::size_t>(bytes)) buffer = Buffer(static_cast<std::size_t>(bytes));
+  }
+  static std::int64_t tiles(std::int64_t tokens) { return (tokens + kTileTokens - 1) / kTileTokens; }
+  void reserve(std::int64_t tokens, std::int64_t cols, int threads) {
+    grow(q8, tiles(tokens) * ((cols + 31) / 32) * static_cast<std::int64_t>(sizeof(Q8Block)));
+    grow(transformed, tokens * cols * 4);
+    if (scratch.size() < static_cast<std::size_t>(threads)) scratch.resize(static_cast<std::size_t>(threads));
+    for (Buffer& b : scratch) grow(b, scratch_bytes(cols));
+  }
+};
+
+Workspace::Workspace() : impl_(std::make_unique<Impl>()) {}
+Workspace::~Workspace() = default;
+Workspace::Workspace(Workspace&&) noexcept = default;
+Workspace& Workspace::operator=(Workspace&&) noexcept = default;
+void Workspace::reserve(std::int64_t tokens, std::int64_t cols, int threads) {
+  impl_->reserve(tokens, cols, threads);
+}
+
+namespace {
+
+/// The input as the products of one transform see it.
+struct Input {
+  const float* x;
+  std::int64_t stride, tokens;
+  const Q8Block* q8;
+};
+
+bool same_transform(const Transform& a, const Transform& b) {
+  return a.kind == b.kind && a.block == b.block && a.blob.bytes.size() == b.blob.bytes.size() &&
+         (a.blob.bytes.data() == b.blob.bytes.data() || a.blob.bytes.empty() ||
+          std::memcmp(a.blob.bytes.data(), b.blob.bytes.data(), a.blob.bytes.size()) == 0);
+}
+
+void decoded_panels(const KernelSet& kernels, const DecodedWeight& w, const Input& in, const Output& out,
+                    std::int64_t begin, std::int64_t end, std::byte* scratch) {
+  auto* rows = reinterpret_cast<float*>(scratch);
+  std::byte* rest = scratch + (w.cols + 15) / 16 * 16 * 64;
+  const std::byte* blob = w.term->blob.bytes.data();
+  for (std::int64_t p = begin; p < end; ++p) {
+    const std::int64_t first = p * kPanelRows, count = std::min<std::int64_t>(kPanelRows, w.rows - first);
+    for (std::int64_t r = 0; r < count; ++r) {
+      if (const auto* lut = std::get_if<LutGroupSpec>(&w.term->spec)) {
+        decode_lut_group_row(*lut, w.layout, blob, w.cols, first + r, rows + r * w.cols);
+      } else {
+        decode_int_group_row(std::get<IntGroupSpec>(w.term->spec), w.layout, blob, w.cols, first + r,
+                             rows + r * w.cols);
+      }
+    }
+    const Output here{out.y + first, out.stride, out.bias != nullptr ? out.bias + first : nullptr, out.add};
+    kernels.dense_panels({DType::f32, count, w.cols, scratch}, in.x, in.tokens, in.stride, here, 0, 1, rest);
+  }
+}
+
+void run_product(const Product& product, const Input& in, std::int64_t begin, std::int64_t end, std::byte* scratch) {
+  const Linear::Impl& weight = product.weight->impl();
+  for (std::size_t i = 0; i < weight.terms.size(); ++i) {
+    const bool last = i + 1 == weight.terms.size();
+    const Output out{product.y, product.y_stride, last ? product.bias : nullptr, i > 0};
+    if (const auto* w = std::get_if<IntWeight>(&weight.terms[i])) {
+      weight.kernels->int_panels(*w, in.q8, in.tokens, out, begin, end, scratch);
+    } else if (const auto* dense = std::get_if<DenseWeight>(&weight.terms[i])) {
+      weight.kernels->dense_panels(*dense, in.x, in.tokens, in.stride, out, begin, end, scratch);
+    } else if (const auto* csr = std::get_if<CsrWeight>(&weight.terms[i])) {
+      weight.kernels->csr_panels(*csr, in.x, in.tokens, in.stride, out, begin, end);
+    } else {
+      decoded_panels(*weight.kernels, std::get<DecodedWeight>(weight.terms[i]), in, out, begin, end, scratch);
+    }
+  }
+}
+
+std::int64_t panels_of(const Product& p) {
+  return (p.weight->rows() + kPanelRows - 1) / kPanelRows;
+}
+
+/// Products that share a transform: one pass over all their panels.
+void run_group(std::span<const Product> products, const std::uint64_t members, const float* x, std::int64_t tokens,
+               std::int64_t x_stride, Workspace::Impl& workspace, ThreadPool& pool) {
+  const auto member = [&](std::size_t i) { return ((members >> i) & 1u) != 0; };
+  const Product* first = nullptr;
+  bool needs_q8 = false;
+  std::int64_t panels = 0;
+  for (std::size_t i = 0; i < products.size(); ++i) {
+    if (!member(i)) continue;
+    if (first == nullptr) first = &products[i];
+    needs_q8 |= products[i].weight->impl().needs_q8;
+    panels += panels_of(products[i]);
+  }
+  const CodedWeight& weight = first->weight->weight();
+  const std::int64_t cols = weight.cols, blocks = (cols + 31) / 32, tiles = Workspace::Impl::tiles(tokens);
+  Input in{x, x_stride, tokens, reinterpret_cast<const Q8Block*>(workspace.q8.data())};
+  const bool transform = weight.input.kind != TransformKind::identity;
+  if (transform) {
+    in.x = reinterpret_cast<const float*>(workspace.transformed.data());
+    in.stride = cols;
+  }
+  if (transform || needs_q8) {
+    const auto fill = [&](std::int64_t begin, std::int64_t end, int) {
+      for (std::int64_t tile = begin; tile < end; ++tile) {
+        if (transform)
+          for (std::int64_t t = tile * kTileTokens; t < std::min(tokens, (tile + 1) * kTileTokens); ++t)
+            apply_transform(weight.input, cols, x + t * x_stride,
+                            reinterpret_cast<float*>(workspace.transformed.data()) + t * cols);
+        if (needs_q8)
+          first->weight->impl().kernels->quantise(in.x, tokens, in.stride, cols, tile,
+                                                  reinterpret_cast<Q8Block*>(workspace.q8.data()) + tile * blocks);
+      }
+    };
+    if (tiles == 1) {
+      fill(0, 1, 0);
+    } else {
+      pool.parallel_for(tiles, 1, fill);
+    }
+  }
+  // Fast kernels take panels in pairs.
+  pool.parallel_for(panels, tokens > 1 ? 2 : 1, [&](std::int64_t begin, std::int64_t end, int worker) {
+    std::byte* scratch = workspace.scratch[static_cast<std::size_t>(worker)].data();
+    std::int64_t start = 0;
+    for (std::size_t i = 0; i < products.size() && start < end; ++i) {
+      if (!member(i)) continue;
+      const std::int64_t count = panels_of(products[i]);
+      const std::int64_t from = std::max(begin, start), to = std::min(end, start + count);
+      if (from < to) run_product(products[i], in, from - start, to - start, scratch);
+      start += count;
+    }
+  });
+}
+
+}  // namespace
+
+void matmul(std::span<const Product> products, const float* x, std::int64_t tokens, std::int64_t x_stride,
+            Workspace& workspace, ThreadPool& pool) {
+  assert(products.size() <= 64);
+  if (tokens <= 0 || products.empty()) return;
+  workspace.impl().reserve(tokens, products[0].weight->cols(), pool.size());
+  std::uint64_t done = 0;
+  for (std::size_t i = 0; i < products.size(); ++i) {
+    if (((done >> i) & 1u) != 0) continue;
+    std::uint64_t members = 0;
+    for (std::size_t j = i; j < products.size(); ++j) {
+      assert(products[j].weight->cols() == products[i].weight->cols());
+      if (same_transform(products[i].weight->weight().input, products[j].weight->weight().input)) members |= 1ull << j;
+    }
+    run_group(products, members, x, tokens, x_stride, workspace.impl(), pool);
+    done |= members;
+  }
+}
+
+}  // namespace sparing::kernels

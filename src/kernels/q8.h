@@ -1,0 +1,41 @@
+#pragma once
+// Int8 activations, and the one order in which every kernel adds. This file is the definition; reference_int.cpp
+// computes it in scalars and every fast kernel must give the same bits.
+//
+// Quantising. A token's inputs (after the transform) are cut into blocks of 32, the last padded with zeros. With
+// amax = max |x|, by comparing bit patterns, so that an infinity or a NaN wins:
+//   amax not finite:  scale = NaN, codes = 0
+//   amax < 2^-100:    scale = 0, codes = 0
+//   otherwise:        scale = amax / 127, code = round_to_nearest_even(x * (1 / scale)), all f32, each step rounded
+//
+// Products of int_group and of lut_group with a table of integers. A segment is what a block of 32 inputs and a group
+// have in common. For output r and one token, acc = 0, then for every segment in ascending order:
+//   D = sum code_w * code_x, S = sum code_x          exact, int32, over the segment
+//   I = D - z * S (constant and integer zeros), D (minima), sum table[code_w] * code_x (lut_group); |I| < 2^24
+//   acc = fma(float(I), s_w * s_x, acc)               s_w * s_x rounded once
+//   acc = fma(m, float(S) * s_x, acc)                 only with minima; float(S) * s_x rounded once
+// s_w is the group's decoded scale, m its minimum, as group_values() gives them.
+//
+// Products of dense weights, and of every coding with f32 activations (its weights decoded to f32 first): inputs padded
+// with zeros to a multiple of 16; lane l (of 16) is acc = fma(w, x, acc) over inputs l, l + 16, ... ascending; then
+// lanes are added i + (i + 8), i + (i + 4), i + (i + 2), i + (i + 1).
+//
+// csr: acc = fma(value, x[column], acc) over the row's values, ascending.
+// Terms are added in their order, then the bias.
+
+#include <cstdint>
+
+namespace sparing::kernels {
+
+inline constexpr int kTileTokens = 16;
+
+/// 16 tokens x 32 inputs, quantised. A call's activations are [token / 16][block] of these; tokens beyond the last hold
+/// anything.
+struct alignas(64) Q8Block {
+  std::int8_t codes[kTileTokens][32];
+  float scale[kTileTokens];
+  float sum[3][kTileTokens];         ///< of the codes: whole block, first half, second half
+  float scaled_sum[3][kTileTokens];  ///< float(S) * s_x
+};
+
+}  // namespace sparing::kernels

@@ -1,0 +1,23 @@
+#pragma once
+// The scalar truth, and the fallback of the faster sets for what they leave out.
+
+#include "kernels/kernel_set.h"
+
+namespace sparing::kernels::reference {
+
+void quantise(const float* x, std::int64_t tokens, std::int64_t x_stride, std::int64_t cols, std::int64_t tile,
+              Q8Block* out);
+void int_panels(const IntWeight&, const Q8Block* x, std::int64_t tokens, const Output&, std::int64_t begin,
+                std::int64_t end, std::byte* scratch);
+void dense_panels(const DenseWeight&, const float* x, std::int64_t tokens, std::int64_t x_stride, const Output&,
+                  std::int64_t begin, std::int64_t end, std::byte* scratch);
+void csr_panels(const CsrWeight&, const float* x, std::int64_t tokens, std::int64_t x_stride, const Output&,
+                std::int64_t begin, std::int64_t end);
+
+inline void store(const Output& out, std::int64_t token, std::int64_t row, float value) {
+  float& y = out.y[token * out.stride + row];
+  if (out.add) value = y + value;
+  y = out.bias != nullptr ? value + out.bias[row] : value;
+}
+
+}  // namespace sparing::kernels::reference

@@ -1,0 +1,235 @@
+// Attention over simd.h; included by one unit per instruction set.
+//
+// Online softmax (Milakov and Gimelshein, arXiv:1805.02867) over blocks of 64 positions that start at multiples of 64.
+// A masked position contributes an exact zero, so a query's result is the same whether its block was computed alone
+// (decoding) or beside later positions (a prompt).
+#pragma once
+#include "runtime/ops.h"
+#include "runtime/simd.h"
+
+namespace sparing {
+namespace {
+
+inline std::int64_t padded(std::int64_t n) {
+  return (n + kLanes - 1) / kLanes * kLanes;
+}
+
+/// c[r][16 * V] (+)= sum over i < depth, ascending, of a[r][i] * b[i][16 * V].
+template <int R, int V>
+inline void product_tile(std::int64_t depth, const float* a, std::int64_t a_stride, const float* b,
+                         std::int64_t b_stride, float* c, std::int64_t c_stride, bool accumulate) {
+  Vec sum[R][V];
+  SPARING_UNROLL
+  for (int r = 0; r < R; ++r) {
+    SPARING_UNROLL
+    for (int v = 0; v < V; ++v) sum[r][v] = accumulate ? load(c + r * c_stride + v * kLanes) : splat(0.0f);
+  }
+  for (std::int64_t i = 0; i < depth; ++i) {
+    Vec row[V];
+    SPARING_UNROLL
+    for (int v = 0; v < V; ++v) row[v] = load(b + i * b_stride + v * kLanes);
+    SPARING_UNROLL
+    for (int r = 0; r < R; ++r) {
+      const Vec factor = splat(a[r * a_stride + i]);
+      SPARING_UNROLL
+      for (int v = 0; v < V; ++v) sum[r][v] = fma(factor, row[v], sum[r][v]);
+    }
+  }
+  SPARING_UNROLL
+  for (int r = 0; r < R; ++r) {
+    SPARING_UNROLL
+    for (int v = 0; v < V; ++v) store(c + r * c_stride + v * kLanes, sum[r][v]);
+  }
+}
+
+template <int V>
+inline void product_columns(std::int64_t rows, std::int64_t depth, const float* a, std::int64_t a_stride,
+                            const float* b, std::int64_t b_stride, float* c, std::int64_t c_stride, bool accumulate) {
+  std::int64_t r = 0;
+  for (; r + 6 <= rows; r += 6) {
+    product_tile<6, V>(depth, a + r * a_stride, a_stride, b, b_stride, c + r * c_stride, c_stride, accumulate);
+  }
+  a += r * a_stride;
+  c += r * c_stride;
+  switch (rows - r) {
+    case 1:
+      return product_tile<1, V>(depth, a, a_stride, b, b_stride, c, c_stride, accumulate);
+    case 2:
+      return product_tile<2, V>(depth, a, a_stride, b, b_stride, c, c_stride, accumulate);
+    case 3:
+      return product_tile<3, V>(depth, a, a_stride, b, b_stride, c, c_stride, accumulate);
+    case 4:
+      return product_tile<4, V>(depth, a, a_stride, b, b_stride, c, c_stride, accumulate);
+    case 5:
+      return product_tile<5, V>(depth, a, a_stride, b, b_stride, c, c_stride, accumulate);
+    default:
+      return;
+  }
+}
+
+#if defined(__AVX512F__)
+constexpr int kWide = 4;  // 6 x 4 accumulators and 4 operands of 32 registers
+#else
+constexpr int kWide = 1;  // 6 x 2 accumulators and 2 operands of 16
+#endif
+
+/// `columns` a multiple of 16.
+inline void product(std::int64_t rows, std::int64_t depth, std::int64_t columns, const float* a, std::int64_t a_stride,
+                    const float* b, std::int64_t b_stride, float* c, std::int64_t c_stride, bool accumulate) {
+  std::int64_t j = 0;
+  for (; j + kWide * kLanes <= columns; j += kWide * kLanes) {
+    product_columns<kWide>(rows, depth, a, a_stride, b + j, b_stride, c + j, c_stride, accumulate);
+  }
+  for (; j < columns; j += kLanes) {
+    product_columns<1>(rows, depth, a, a_stride, b + j, b_stride, c + j, c_stride, accumulate);
+  }
+}
+
+/// Panels of keys to [head_dim][64] floats, values to [positions][padded head_dim].
+inline void load_keys(const KvHead& kv, std::int64_t block, std::int64_t panels, std::int64_t head_dim, float* out) {
+  for (std::int64_t p = 0; p < panels; ++p) {
+    const std::int64_t start = (block * (kKeyBlock / kKeyPanel) + p) * head_dim * kKeyPanel;
+    if (kv.type == KvType::f16) {
+      const auto* in = reinterpret_cast<const std::uint16_t*>(kv.keys) + start;
+      for (std::int64_t d = 0; d < head_dim; ++d) {
+        store(out + d * kKeyBlock + p * kKeyPanel, load_half(in + d * kKeyPanel));
+      }
+    } else {
+      const auto* in = reinterpret_cast<const float*>(kv.keys) + start;
+      for (std::int64_t d = 0; d < head_dim; ++d) {
+        store(out + d * kKeyBlock + p * kKeyPanel, load(in + d * kKeyPanel));
+      }
+    }
+  }
+}
+inline void load_values(const KvHead& kv, std::int64_t block, std::int64_t positions, std::int64_t stride, float* out) {
+  const std::int64_t start = block * kKeyBlock * stride, n = positions * stride;
+  if (kv.type == KvType::f16) {
+    const auto* in = reinterpret_cast<const std::uint16_t*>(kv.values) + start;
+    for (std::int64_t i = 0; i < n; i += kLanes) store(out + i, load_half(in + i));
+  } else {
+    const auto* in = reinterpret_cast<const float*>(kv.values) + start;
+    for (std::int64_t i = 0; i < n; i += kLanes) store(out + i, load(in + i));
+  }
+}
+
+/// Where attend() keeps what, in floats from the start of its scratch.
+struct ScratchLayout {
+  std::int64_t q, keys, values, scores, out, sums, highest, size;
+  ScratchLayout(std::int64_t rows, std::int64_t head_dim) {
+    const std::int64_t stride = padded(head_dim);
+    q = 0;
+    keys = q + rows * stride;
+    values = keys + head_dim * kKeyBlock;
+    scores = values + kKeyBlock * stride;
+    out = scores + rows * kKeyBlock;
+    sums = out + rows * stride;
+    highest = sums + rows * kLanes;
+    size = highest + padded(rows);
+  }
+};
+
+/// One row of scores to weights: raises the row's maximum, rescales what has been summed under the old one.
+/// Positions [lo, hi) of the block are visible.
+inline void soften_row(float* scores, std::int64_t panels, std::int64_t lo, std::int64_t hi, float& highest,
+                       float* sums, float* out, std::int64_t stride) {
+  const float low = -__builtin_inff();
+  Vec top = splat(low);
+  const bool whole = lo <= 0 && hi >= panels * kKeyPanel;
+  for (std::int64_t p = 0; p < panels; ++p) {
+    Vec s = load(scores + p * kLanes);
+    if (!whole) {
+      const auto clamp = [&](std::int64_t x) { return x < 0 ? 0 : x > kLanes ? kLanes : x; };
+      const std::int64_t from = clamp(lo - p * kLanes), to = clamp(hi - p * kLanes);
+      s = keep_lanes(s, from, to < from ? from : to, low);
+      store(scores + p * kLanes, s);
+    }
+    top = max(s, top);
+  }
+  const float block_top = max_of(top);
+  if (block_top > highest) {
+    const Vec factor = exp(splat(highest - block_top));
+    highest = block_top;
+    store(sums, load(sums) * factor);
+    for (std::int64_t i = 0; i < stride; i += kLanes) store(out + i, load(out + i) * factor);
+  }
+  Vec sum = load(sums);
+  const Vec peak = splat(highest);
+  for (std::int64_t p = 0; p < panels; ++p) {
+    const Vec weight = exp(load(scores + p * kLanes) - peak);
+    store(scores + p * kLanes, weight);
+    sum = sum + weight;
+  }
+  store(sums, sum);
+}
+
+void attend(const AttentionTile& tile) {
+  const std::int64_t head_dim = tile.head_dim, stride = padded(head_dim), group = tile.group;
+  const std::int64_t rows = tile.tokens * group;
+  const ScratchLayout at(rows, head_dim);
+  const struct {
+    float *q, *keys, *values, *scores, *out, *sums, *highest;
+  } s{tile.scratch + at.q,   tile.scratch + at.keys, tile.scratch + at.values, tile.scratch + at.scores,
+      tile.scratch + at.out, tile.scratch + at.sums, tile.scratch + at.highest};
+  const Vec scale = splat(tile.scale);
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const float* q = tile.q + r / group * tile.q_stride + r % group * head_dim;
+    for (std::int64_t i = 0; i < head_dim; i += kLanes) {
+      const std::int64_t n = head_dim - i < kLanes ? head_dim - i : kLanes;
+      store(s.q + r * stride + i, load(q + i, n) * scale);
+    }
+    for (std::int64_t i = 0; i < stride; i += kLanes) store(s.out + r * stride + i, splat(0.0f));
+    store(s.sums + r * kLanes, splat(0.0f));
+    s.highest[r] = -1e30f;  // finite, so that a block in which nothing is visible changes nothing
+  }
+
+  const std::int64_t last = tile.position + tile.tokens - 1;
+  const std::int64_t oldest =
+      tile.window > 0 && tile.position - tile.window + 1 > 0 ? tile.position - tile.window + 1 : 0;
+  for (std::int64_t block = oldest / kKeyBlock; block <= last / kKeyBlock; ++block) {
+    const std::int64_t base = block * kKeyBlock;
+    const std::int64_t positions = last + 1 - base < kKeyBlock ? last + 1 - base : kKeyBlock;
+    const std::int64_t panels = (positions + kKeyPanel - 1) / kKeyPanel;
+    load_keys(tile.kv, block, panels, head_dim, s.keys);
+    load_values(tile.kv, block, positions, stride, s.values);
+    product(rows, head_dim, panels * kKeyPanel, s.q, stride, s.keys, kKeyBlock, s.scores, kKeyBlock, false);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const std::int64_t own = tile.position + r / group - base;
+      soften_row(s.scores + r * kKeyBlock, panels, tile.window > 0 ? own - tile.window + 1 : 0, own + 1, s.highest[r],
+                 s.sums + r * kLanes, s.out + r * stride, stride);
+    }
+    product(rows, positions, stride, s.scores, kKeyBlock, s.values, stride, s.out, stride, true);
+  }
+
+  for (std::int64_t r = 0; r < rows; ++r) {
+    float* out = tile.out + r / group * tile.out_stride + r % group * head_dim;
+    const Vec total = splat(sum_of(load(s.sums + r * kLanes)));
+    for (std::int64_t i = 0; i < head_dim; i += kLanes) {
+      const std::int64_t n = head_dim - i < kLanes ? head_dim - i : kLanes;
+      store(out + i, load(s.out + r * stride + i) / total, n);
+    }
+  }
+}
+
+void store_kv(const KvHead& kv, const float* key, const float* value, std::int64_t position, std::int64_t head_dim) {
+  const std::int64_t stride = padded(head_dim), panel = position / kKeyPanel * head_dim * kKeyPanel;
+  const std::int64_t lane = position % kKeyPanel;
+  for (std::int64_t i = 0; i < stride; i += kLanes) {
+    const std::int64_t n = head_dim - i < kLanes ? head_dim - i : kLanes;
+    const Vec k = load(key + i, n), v = load(value + i, n);
+    if (kv.type == KvType::f16) {
+      alignas(64) std::uint16_t half[kLanes];
+      store_half(half, k);
+      auto* keys = reinterpret_cast<std::uint16_t*>(kv.keys) + panel + lane;
+      for (std::int64_t j = 0; j < n; ++j) keys[(i + j) * kKeyPanel] = half[j];
+      store_half(reinterpret_cast<std::uint16_t*>(kv.values) + position * stride + i, v);
+    } else {
+      auto* keys = reinterpret_cast<float*>(kv.keys) + panel + lane;
+      for (std::int64_t j = 0; j < n; ++j) keys[(i + j) * kKeyPanel] = key[i + j];
+      store(reinterpret_cast<float*>(kv.values) + position * stride + i, v);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sparing

@@ -1,0 +1,152 @@
+// One pass over a batch of tokens: the schedule's steps in order. Nothing here allocates.
+#include <algorithm>
+#include <cmath>
+
+#include "runtime/engine_impl.h"
+
+namespace sparing {
+
+void Engine::Impl::fill_angles(std::int64_t positions) {
+  const std::size_t half = frequencies.size();
+  for (; angles < positions; ++angles) {
+    const std::size_t row = static_cast<std::size_t>(angles) * half;
+    for (std::size_t i = 0; i < half; ++i) {
+      const double angle = static_cast<double>(angles) * frequencies[i];
+      cosines[row + i] = static_cast<float>(std::cos(angle));
+      sines[row + i] = static_cast<float>(std::sin(angle));
+    }
+  }
+}
+
+void Engine::Impl::pass(std::int64_t wanted, float* logits) {
+  std::int64_t positions = 0;
+  for (const Row& row : rows) positions = std::max(positions, row.position + 1);
+  fill_angles(positions);
+  run_steps(schedule.body, 0, nullptr);
+  if (wanted < static_cast<std::int64_t>(rows.size())) run_steps(schedule.tail, wanted, logits);
+}
+
+void Engine::Impl::run_steps(std::span<const Step> steps, std::int64_t from, float* logits) {
+  for (const Step& step : steps) {
+    switch (step.kind) {
+      case Step::Kind::rows:
+        run_rows(step, from);
+        break;
+      case Step::Kind::products:
+        run_products(step, from, logits);
+        break;
+      case Step::Kind::attention:
+        run_attention(step.attention);
+        break;
+    }
+  }
+}
+
+void Engine::Impl::run_rows(const Step& step, std::int64_t from) {
+  const std::int64_t count = static_cast<std::int64_t>(rows.size()) - from;
+  // One token's work is shorter than waking a thread.
+  pool->parallel_for(count, 2, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t row = from + begin; row < from + end; ++row) {
+      for (const RowOp& op : step.rows) run_row_op(op, row);
+    }
+  });
+}
+
+void Engine::Impl::run_row_op(const RowOp& op, std::int64_t row) {
+  const Row& info = rows[static_cast<std::size_t>(row)];
+  const std::int64_t head_dim = config.head_dim;
+  switch (op.kind) {
+    case RowOp::Kind::embed: {
+      const CodedWeight& table = matrix(op.weight);
+      if (table.input.kind == TransformKind::identity) {
+        decode_rows(table, info.token, 1, at(op.out, row));
+      } else {
+        decode_effective_rows(table, info.token, 1, at(op.out, row));
+      }
+      break;
+    }
+    case RowOp::Kind::rms_norm:
+      ops->rms_norm(at(op.a, row), vectors[static_cast<std::size_t>(op.weight)].data(), at(op.out, row), op.out.width,
+                    op.span, config.rms_eps);
+      break;
+    case RowOp::Kind::rope: {
+      const auto half = static_cast<std::int64_t>(frequencies.size());
+      ops->rope(at(op.a, row), at(op.out, row), op.heads, head_dim, config.rope.dimension,
+                cosines.get() + info.position * half, sines.get() + info.position * half);
+      break;
+    }
+    case RowOp::Kind::swiglu:
+      ops->swiglu(at(op.a, row), at(op.b, row), at(op.out, row), op.out.width);
+      break;
+    case RowOp::Kind::add:
+      ops->add(at(op.a, row), at(op.b, row), at(op.out, row), op.out.width);
+      break;
+    case RowOp::Kind::store_kv:
+      for (std::int32_t h = 0; h < op.heads; ++h) {
+        ops->store_kv(cache.head(op.layer, info.sequence, h), at(op.a, row) + h * head_dim,
+                      at(op.b, row) + h * head_dim, info.position, head_dim);
+      }
+      break;
+  }
+}
+
+void Engine::Impl::run_products(const Step& step, std::int64_t from, float* logits) {
+  for (std::size_t i = 0; i < step.products.size(); ++i) {
+    const ProductOp& op = step.products[i];
+    products[i] = {.weight = linears[static_cast<std::size_t>(op.weight)].get(),
+                   .y = op.logits ? logits : at(op.out, from),
+                   .y_stride = op.logits ? config.vocab : op.out.width,
+                   .bias = op.bias < 0 ? nullptr : vectors[static_cast<std::size_t>(op.bias)].data()};
+  }
+  kernels::matmul({products.data(), step.products.size()}, at(step.input, from),
+                  static_cast<std::int64_t>(rows.size()) - from, step.input.width, workspace, *pool);
+}
+
+void Engine::Impl::attend(const AttentionOp& op, const Run& run, std::int64_t first, std::int64_t tokens,
+                          std::int32_t head, std::int32_t heads, int worker) {
+  const std::int64_t row = run.first + first;
+  const Row& info = rows[static_cast<std::size_t>(row)];
+  ops->attend({.q = at(op.q, row) + head * config.head_dim,
+               .out = at(op.out, row) + head * config.head_dim,
+               .q_stride = op.q.width,
+               .out_stride = op.out.width,
+               .position = info.position,
+               .tokens = static_cast<std::int32_t>(tokens),
+               .group = heads,
+               .head_dim = config.head_dim,
+               .window = op.window,
+               .scale = 1.0f / std::sqrt(static_cast<float>(config.head_dim)),
+               .kv = cache.head(op.layer, info.sequence, head / (op.heads / op.kv_heads)),
+               .scratch = reinterpret_cast<float*>(attention_scratch.data()) + worker * scratch_floats});
+}
+
+void Engine::Impl::run_attention(const AttentionOp& op) {
+  const std::int32_t group = op.heads / op.kv_heads;
+  if (runs.size() == rows.size()) {
+    // Single tokens: any number of heads to a worker, those of one KV head together.
+    pool->parallel_for(
+        static_cast<std::int64_t>(runs.size()) * op.heads, 1, [&](std::int64_t begin, std::int64_t end, int worker) {
+          while (begin < end) {
+            const auto head = static_cast<std::int32_t>(begin % op.heads);
+            const auto count = static_cast<std::int32_t>(std::min<std::int64_t>(end - begin, group - head % group));
+            attend(op, runs[static_cast<std::size_t>(begin / op.heads)], 0, 1, head, count, worker);
+            begin += count;
+          }
+        });
+    return;
+  }
+  for (const Run& run : runs) {
+    const std::int64_t tokens = std::max<std::int64_t>(1, tile_rows / group), tiles = (run.count + tokens - 1) / tokens;
+    pool->parallel_for(tiles * op.kv_heads, 1, [&](std::int64_t begin, std::int64_t end, int worker) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        // Later tiles see more keys: taking them alternately from both ends gives each worker the same work.
+        const std::int64_t turn = i % tiles, tile = turn % 2 == 0 ? turn / 2 : tiles - 1 - turn / 2;
+        const std::int64_t first = tile * tokens;
+        attend(op, run, first, std::min(tokens, run.count - first), static_cast<std::int32_t>(i / tiles) * group, group,
+               worker);
+      }
+    });
+  }
+}
+
+}  // namespace sparing

@@ -1,0 +1,12 @@
+#include "runtime/attention_body.h"
+#include "runtime/elementwise_body.h"
+
+namespace sparing {
+
+const Ops& avx2_ops() {
+  static constexpr Ops ops{
+      .rms_norm = rms_norm, .add = add, .swiglu = swiglu, .rope = rope, .store_kv = store_kv, .attend = attend};
+  return ops;
+}
+
+}  // namespace sparing

@@ -1,0 +1,214 @@
+#include "runtime/ops.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "base/rng.h"
+#include "kernels/linear.h"
+#include "tensor/buffer.h"
+#include "tensor/half.h"
+
+namespace sparing {
+namespace {
+
+/// Every table that this machine can run, portable first.
+std::vector<const Ops*> tables() {
+  std::vector<const Ops*> all{&portable_ops()};
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) all.push_back(&avx2_ops());
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl")) all.push_back(&avx512_ops());
+#endif
+  return all;
+}
+
+std::vector<float> noise(std::size_t n, std::uint64_t seed, float scale = 1.0f) {
+  Rng rng(seed);
+  std::vector<float> v(n);
+  for (float& x : v) x = scale * static_cast<float>(rng.normal());
+  return v;
+}
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+TEST(Ops, RmsNormMatchesDoubleAndEveryTableAgrees) {
+  for (const std::int64_t span : {1, 7, 16, 64, 576, 1031}) {
+    const auto n = static_cast<std::size_t>(span * 2);
+    const auto x = noise(n, 1, 3.0f), w = noise(static_cast<std::size_t>(span), 2);
+    std::vector<float> first;
+    for (const Ops* ops : tables()) {
+      std::vector<float> out(n);
+      ops->rms_norm(x.data(), w.data(), out.data(), span * 2, span, 1e-5f);
+      for (std::int64_t g = 0; g < 2; ++g) {
+        double sum = 0;
+        for (std::int64_t i = 0; i < span; ++i) sum += double(x[size_t(g * span + i)]) * x[size_t(g * span + i)];
+        const double factor = 1 / std::sqrt(sum / double(span) + 1e-5);
+        for (std::int64_t i = 0; i < span; ++i) {
+          const double want = x[size_t(g * span + i)] * factor * w[size_t(i)];
+          // Sum of squares of 4 x span / 64 terms deep, then four roundings.
+          EXPECT_NEAR(out[size_t(g * span + i)], want, std::abs(want) * 6e-8 * (double(span) / 64 + 8));
+        }
+      }
+      if (first.empty()) first = out;
+      EXPECT_TRUE(same_bits(first, out)) << span;
+    }
+  }
+}
+
+TEST(Ops, SwigluAcrossTheWholeRange) {
+  std::vector<float> gate = noise(101, 3, 20.0f), up = noise(101, 4);
+  gate[0] = 0;
+  gate[1] = -200;
+  gate[2] = 200;
+  gate[3] = -87.31f;
+  gate[4] = 1e-30f;
+  gate[5] = std::numeric_limits<float>::quiet_NaN();
+  std::vector<float> first;
+  for (const Ops* ops : tables()) {
+    std::vector<float> out(gate.size());
+    ops->swiglu(gate.data(), up.data(), out.data(), static_cast<std::int64_t>(gate.size()));
+    for (std::size_t i = 0; i < gate.size(); ++i) {
+      if (std::isnan(gate[i])) {
+        EXPECT_TRUE(std::isnan(out[i]));
+        continue;
+      }
+      const double want = double(gate[i]) / (1 + std::exp(-double(gate[i]))) * up[i];
+      // e^x is held above e^88: there the true value is below 1e-35 of the gate.
+      EXPECT_NEAR(out[i], want, std::abs(want) * 5e-7 + 1e-33) << gate[i];
+    }
+    out[5] = 0;
+    if (first.empty()) first = out;
+    EXPECT_TRUE(same_bits(first, out));
+  }
+}
+
+TEST(Ops, RopeRotatesHalvesAndLeavesTheRest) {
+  const std::int64_t heads = 3, head_dim = 22, dimension = 20;
+  const auto x = noise(static_cast<std::size_t>(heads * head_dim), 5);
+  std::vector<float> c(10), s(10);
+  for (std::size_t i = 0; i < 10; ++i) {
+    c[i] = std::cos(0.3f * static_cast<float>(i));
+    s[i] = std::sin(0.3f * static_cast<float>(i));
+  }
+  std::vector<float> first;
+  for (const Ops* ops : tables()) {
+    std::vector<float> out(x.size());
+    ops->rope(x.data(), out.data(), heads, head_dim, dimension, c.data(), s.data());
+    for (std::size_t h = 0; h < 3; ++h) {
+      const float* in = x.data() + h * 22;
+      for (std::size_t i = 0; i < 10; ++i) {
+        EXPECT_NEAR(out[h * 22 + i], double(in[i]) * c[i] - double(in[i + 10]) * s[i], 1e-6);
+        EXPECT_NEAR(out[h * 22 + i + 10], double(in[i + 10]) * c[i] + double(in[i]) * s[i], 1e-6);
+      }
+      EXPECT_EQ(out[h * 22 + 20], in[20]);
+      EXPECT_EQ(out[h * 22 + 21], in[21]);
+    }
+    std::vector<float> in_place = x;
+    ops->rope(in_place.data(), in_place.data(), heads, head_dim, dimension, c.data(), s.data());
+    EXPECT_TRUE(same_bits(in_place, out));
+    if (first.empty()) first = out;
+    EXPECT_TRUE(same_bits(first, out));
+  }
+}
+
+struct AttentionCase {
+  std::int64_t tokens, head_dim;
+  std::int32_t group, window;
+  KvType type;
+};
+
+class Attention : public ::testing::TestWithParam<AttentionCase> {
+ protected:
+  void SetUp() override {
+    const AttentionCase& p = GetParam();
+    q = noise(static_cast<std::size_t>(p.tokens * p.group * p.head_dim), 6, 2.0f);
+    k = noise(static_cast<std::size_t>(p.tokens * p.head_dim), 7, 1.0f);
+    v = noise(static_cast<std::size_t>(p.tokens * p.head_dim), 8, 1.0f);
+    const auto stride = (p.head_dim + 15) / 16 * 16, positions = (p.tokens + 63) / 64 * 64;
+    keys = Buffer(static_cast<std::size_t>(positions * p.head_dim * 4));
+    values = Buffer(static_cast<std::size_t>(positions * stride * 4));
+    head = {.type = p.type, .keys = keys.data(), .values = values.data()};
+  }
+  float kept(float x) const { return GetParam().type == KvType::f16 ? f16_to_f32(f32_to_f16(x)) : x; }
+
+  /// All tokens in tiles of `tile`, keys stored `ahead` tokens before they are needed.
+  std::vector<float> run(const Ops& ops, std::int64_t tile) {
+    const AttentionCase& p = GetParam();
+    std::memset(keys.data(), 0, keys.size());
+    std::memset(values.data(), 0, values.size());
+    const std::int64_t width = p.group * p.head_dim;
+    Buffer scratch(static_cast<std::size_t>(attention_scratch(tile * p.group, p.head_dim)) * sizeof(float));
+    std::vector<float> out(q.size());
+    for (std::int64_t t = 0; t < p.tokens; t += tile) {
+      const std::int64_t n = std::min(tile, p.tokens - t);
+      for (std::int64_t i = t; i < t + n; ++i) {
+        ops.store_kv(head, k.data() + i * p.head_dim, v.data() + i * p.head_dim, i, p.head_dim);
+      }
+      ops.attend({.q = q.data() + t * width,
+                  .out = out.data() + t * width,
+                  .q_stride = width,
+                  .out_stride = width,
+                  .position = t,
+                  .tokens = static_cast<std::int32_t>(n),
+                  .group = p.group,
+                  .head_dim = static_cast<std::int32_t>(p.head_dim),
+                  .window = p.window,
+                  .scale = 1.0f / std::sqrt(static_cast<float>(p.head_dim)),
+                  .kv = head,
+                  .scratch = scratch.as<float>().data()});
+    }
+    return out;
+  }
+
+  std::vector<float> q, k, v;
+  Buffer keys, values;
+  KvHead head{};
+};
+
+TEST_P(Attention, MatchesDouble) {
+  const AttentionCase& p = GetParam();
+  const auto out = run(*tables().back(), 5);
+  for (std::int64_t t = 0; t < p.tokens; t += 3) {
+    for (std::int32_t h = 0; h < p.group; ++h) {
+      const std::int64_t from = p.window > 0 ? std::max<std::int64_t>(0, t - p.window + 1) : 0;
+      std::vector<double> weight;
+      double top = -1e300, total = 0;
+      const float* query = q.data() + (t * p.group + h) * p.head_dim;
+      for (std::int64_t j = from; j <= t; ++j) {
+        double s = 0;
+        for (std::int64_t d = 0; d < p.head_dim; ++d) s += double(query[d]) * kept(k[size_t(j * p.head_dim + d)]);
+        weight.push_back(s / std::sqrt(double(p.head_dim)));
+        top = std::max(top, weight.back());
+      }
+      for (double& w : weight) total += w = std::exp(w - top);
+      for (std::int64_t d = 0; d < p.head_dim; ++d) {
+        double want = 0;
+        for (std::int64_t j = from; j <= t; ++j) {
+          want += weight[size_t(j - from)] / total * kept(v[size_t(j * p.head_dim + d)]);
+        }
+        // A score near 10 carries 1e-6 of error into its weight.
+        EXPECT_NEAR(out[size_t((t * p.group + h) * p.head_dim + d)], want, 2e-5);
+      }
+    }
+  }
+}
+
+TEST_P(Attention, BitsDependNeitherOnTilesNorOnTheInstructionSet) {
+  const auto alone = run(portable_ops(), 1);
+  for (const Ops* ops : tables()) {
+    for (const std::int64_t tile : {1, 2, 16, 33}) EXPECT_TRUE(same_bits(alone, run(*ops, tile))) << tile;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, Attention,
+    ::testing::Values(AttentionCase{1, 8, 1, 0, KvType::f32}, AttentionCase{150, 64, 3, 0, KvType::f16},
+                      AttentionCase{150, 64, 1, 0, KvType::f32}, AttentionCase{200, 20, 2, 70, KvType::f16},
+                      AttentionCase{130, 128, 4, 1, KvType::f32}, AttentionCase{70, 80, 7, 64, KvType::f32}));
+
+}  // namespace
+}  // namespace sparing
