@@ -13,6 +13,16 @@ constexpr std::string_view kNames[] = {"reference", "avx2", "avx512_vnni", "avx5
 
 std::vector<Isa> probe() {
   std::vector<Isa> found;
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  const bool vnni = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                    __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+                    __builtin_cpu_supports("avx512vnni");
+  if (vnni) found.push_back(Isa::avx512_vnni);
+#elif defined(__aarch64__)
+  found.push_back(Isa::neon);
+#endif
   found.push_back(Isa::reference);
   return found;
 }
@@ -61,8 +71,22 @@ Status choose_isa(std::string_view name) {
 }
 
 const KernelSet& kernels_of(Isa isa) {
-  (void)isa;
-  return reference_kernels;
+  switch (isa) {
+#if defined(__x86_64__)
+    case Isa::avx2:
+      return reference_kernels;
+    case Isa::avx512_vnni:
+    case Isa::avx512_bf16:
+      return avx512_kernels;
+    case Isa::amx:
+      return reference_kernels;
+#elif defined(__aarch64__)
+    case Isa::neon:
+      return neon_kernels;
+#endif
+    default:
+      return reference_kernels;
+  }
 }
 
 }  // namespace sparing::kernels

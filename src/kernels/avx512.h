@@ -1,0 +1,23 @@
+#pragma once
+#include "kernels/kernel_set.h"
+
+namespace sparing::kernels::avx512 {
+
+void quantise(const float* x, std::int64_t tokens, std::int64_t x_stride, std::int64_t cols, std::int64_t tile,
+              Q8Block* out);
+/// One token: unpacks straight into the dot products. Whole and half segments, every width; tables up to 4 bits.
+void int_gemv(const IntWeight&, const Q8Block* x, const Output&, std::int64_t begin, std::int64_t end,
+              std::byte* scratch);
+/// Unpacks a pair of panels to bytes, then multiplies them with all tokens.
+void int_gemm(const IntWeight&, const Q8Block* x, std::int64_t tokens, const Output&, std::int64_t begin,
+              std::int64_t end, std::byte* scratch);
+/// A panel's codes (or table entries) as bytes, [block][8][64].
+void unpack_panel(const IntWeight&, std::int64_t panel, std::byte* to);
+void int_panels(const IntWeight&, const Q8Block* x, std::int64_t tokens, const Output&, std::int64_t begin,
+                std::int64_t end, std::byte* scratch);
+void dense_panels(const DenseWeight&, const float* x, std::int64_t tokens, std::int64_t x_stride, const Output&,
+                  std::int64_t begin, std::int64_t end, std::byte* scratch);
+void csr_panels(const CsrWeight&, const float* x, std::int64_t tokens, std::int64_t x_stride, const Output&,
+                std::int64_t begin, std::int64_t end);
+
+}  // namespace sparing::kernels::avx512

@@ -1,0 +1,185 @@
+#pragma once
+// For the avx512_*.cpp files alone: everything here has internal linkage.
+
+#include <immintrin.h>
+
+#include "kernels/kernel_set.h"
+#include "kernels/unroll.h"
+
+namespace sparing::kernels {
+namespace {
+
+using Floats = __m512;
+using Ints = __m512i;
+
+inline Ints load_bytes(const void* p) {
+  return _mm512_loadu_si512(p);
+}
+inline Floats broadcast(const float* p) {
+  return _mm512_set1_ps(*p);
+}
+inline Ints broadcast_quad(const void* p) {
+  std::int32_t quad;
+  __builtin_memcpy(&quad, p, 4);
+  return _mm512_set1_epi32(quad);
+}
+
+/// ORs one plane of 8 quads into w: bits [LOW, LOW + WIDTH) of every code.
+template <int WIDTH, int LOW>
+inline void add_plane(const std::byte* from, Ints (&w)[8]) {
+  constexpr int kPerChunk = 8 / WIDTH;
+  const Ints mask = _mm512_set1_epi8(static_cast<char>(((1 << WIDTH) - 1) << LOW));
+  SPARING_UNROLL
+  for (int j = 0; j < WIDTH; ++j) {
+    const Ints chunk = load_bytes(from + 64 * j);
+    SPARING_UNROLL
+    for (int k = 0; k < kPerChunk; ++k) {
+      const int shift = k * WIDTH - LOW;
+      const Ints moved = shift > 0   ? _mm512_srli_epi16(chunk, static_cast<unsigned>(shift))
+                         : shift < 0 ? _mm512_slli_epi16(chunk, static_cast<unsigned>(-shift))
+                                     : chunk;
+      Ints& to = w[j * kPerChunk + k];
+      // to | (moved & mask)
+      to = LOW == 0 ? _mm512_and_si512(moved, mask) : _mm512_ternarylogic_epi32(to, moved, mask, 0xF8);
+    }
+  }
+}
+
+/// A panel x block as 8 registers of 16 rows x 4 inputs, one code a byte.
+template <int BITS>
+inline void unpack_block(const std::byte* block, Ints (&w)[8]) {
+  if constexpr (BITS == 8) {
+    SPARING_UNROLL
+    for (int q = 0; q < 8; ++q) w[q] = load_bytes(block + 64 * q);
+  } else {
+    if constexpr (BITS >= 4) {
+      add_plane<4, 0>(block, w);
+      if constexpr ((BITS & 2) != 0) add_plane<2, 4>(block + 256, w);
+      if constexpr ((BITS & 1) != 0) add_plane<1, BITS - 1>(block + 64 * (BITS - 1), w);
+    } else {
+      add_plane<2, 0>(block, w);
+      if constexpr (BITS == 3) add_plane<1, 2>(block + 128, w);
+    }
+  }
+}
+
+inline __m512i table_register(const std::uint8_t* table, int bits) {
+  std::uint8_t padded[16] = {};
+  for (int i = 0; i < (1 << bits); ++i) padded[i] = table[i];
+  return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(padded)));
+}
+
+/// 16 codes of a panel and group (int_group.h's small planes) as bytes.
+inline __m128i row_codes(const std::byte* at, int bits) {
+  __m128i codes = _mm_setzero_si128();
+  int low = 0;
+  if (bits == 8) return _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+  if ((bits & 4) != 0) {
+    const __m128i v = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(at));
+    codes = _mm_and_si128(_mm_unpacklo_epi64(v, _mm_srli_epi16(v, 4)), _mm_set1_epi8(15));
+    at += 8;
+    low = 4;
+  }
+  if ((bits & 2) != 0) {
+    std::int32_t v;
+    __builtin_memcpy(&v, at, 4);
+    const __m128i all = _mm_srlv_epi32(_mm_set1_epi32(v), _mm_setr_epi32(0, 2, 4, 6));
+    codes = _mm_or_si128(codes, _mm_slli_epi16(_mm_and_si128(all, _mm_set1_epi8(3)), low));
+    at += 4;
+    low += 2;
+  }
+  if ((bits & 1) != 0) {
+    std::int16_t v;
+    __builtin_memcpy(&v, at, 2);
+    const __m128i bit = _mm_setr_epi8(1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 32, 32, 64, 64, -128, -128);
+    const __m128i set = _mm_cmpeq_epi8(_mm_and_si128(_mm_set1_epi16(v), bit), bit);
+    codes = _mm_or_si128(codes, _mm_and_si128(set, _mm_set1_epi8(static_cast<char>(1 << low))));
+  }
+  return codes;
+}
+
+inline Floats load_halves(const std::byte* p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+
+/// Scales of a panel's groups and what goes with them, as floats.
+struct Groups {
+  float* scale;       ///< [group][16]
+  float* second;      ///< zeros or minima, [group][16]; one row of the constant zero if step is 0
+  std::int64_t step;  ///< floats from one group's second to the next
+};
+
+inline void decode_groups(const IntWeight& w, std::int64_t panel, const Groups& to) {
+  const IntGroupLayout& l = w.layout;
+  const GroupSpec& spec = w.spec.groups;
+  const std::byte* scales = w.blob + l.scales + panel * l.groups * l.scale_group_bytes;
+  if (spec.scale == ScaleKind::f16) {
+    for (std::int64_t g = 0; g < l.groups; ++g) _mm512_storeu_ps(to.scale + 16 * g, load_halves(scales + 32 * g));
+  } else {
+    const std::byte* supers = w.blob + l.scale_supers + panel * l.supers * 32;
+    const Ints offset = _mm512_set1_epi32(spec.scale_offset);
+    for (std::int64_t g = 0, s = 0; g < l.groups; ++s) {
+      const Floats d = load_halves(supers + 32 * s);
+      const std::int64_t stop = g + spec.super < l.groups ? g + spec.super : l.groups;
+      for (; g < stop; ++g) {
+        const Ints code = _mm512_cvtepu8_epi32(row_codes(scales + g * l.scale_group_bytes, spec.scale_bits));
+        _mm512_storeu_ps(to.scale + 16 * g, _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_sub_epi32(code, offset))));
+      }
+    }
+  }
+  const std::byte* zeros = w.blob + l.zeros + panel * l.groups * l.zero_group_bytes;
+  if (w.spec.zero == ZeroKind::f16_min) {
+    for (std::int64_t g = 0; g < l.groups; ++g) _mm512_storeu_ps(to.second + 16 * g, load_halves(zeros + 32 * g));
+  } else if (w.spec.zero == ZeroKind::integer) {
+    for (std::int64_t g = 0; g < l.groups; ++g) {
+      const Ints code = _mm512_cvtepu8_epi32(row_codes(zeros + g * l.zero_group_bytes, w.spec.zero_bits));
+      _mm512_storeu_ps(to.second + 16 * g, _mm512_cvtepi32_ps(code));
+    }
+  } else if (w.spec.zero == ZeroKind::coded_min) {
+    const std::byte* supers = w.blob + l.zero_supers + panel * l.supers * 32;
+    for (std::int64_t g = 0, s = 0; g < l.groups; ++s) {
+      const Floats d = load_halves(supers + 32 * s);
+      const std::int64_t stop = g + spec.super < l.groups ? g + spec.super : l.groups;
+      for (; g < stop; ++g) {
+        const Ints code = _mm512_cvtepu8_epi32(row_codes(zeros + g * l.zero_group_bytes, w.spec.zero_bits));
+        const Floats m = _mm512_mul_ps(d, _mm512_cvtepi32_ps(code));
+        _mm512_storeu_ps(to.second + 16 * g, _mm512_xor_ps(m, _mm512_set1_ps(-0.0f)));
+      }
+    }
+  }
+}
+
+/// Room for `panels` panels of groups at `scratch`; advances it.
+inline Groups take_groups(const IntWeight& w, std::byte*& scratch) {
+  Groups g{};
+  g.scale = reinterpret_cast<float*>(scratch);
+  scratch += w.layout.groups * 64;
+  g.second = reinterpret_cast<float*>(scratch);
+  if (w.spec.zero == ZeroKind::constant) {
+    _mm512_storeu_ps(g.second, _mm512_set1_ps(w.table != nullptr ? 128.0f : static_cast<float>(w.spec.zero_offset)));
+    scratch += 64;
+  } else {
+    g.step = 16;
+    scratch += w.layout.groups * 64;
+  }
+  return g;
+}
+
+inline bool has_minima(const IntWeight& w) {
+  return w.spec.zero == ZeroKind::f16_min || w.spec.zero == ZeroKind::coded_min;
+}
+
+/// Adds an earlier term and the bias, and writes up to 16 rows of one token.
+inline void store_rows(const Output& out, std::int64_t token, std::int64_t row, __mmask16 rows, Floats v) {
+  float* y = out.y + token * out.stride + row;
+  if (out.add) v = _mm512_add_ps(_mm512_maskz_loadu_ps(rows, y), v);
+  if (out.bias != nullptr) v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(rows, out.bias + row));
+  _mm512_mask_storeu_ps(y, rows, v);
+}
+
+inline __mmask16 rows_left(std::int64_t rows, std::int64_t row) {
+  return rows - row >= 16 ? static_cast<__mmask16>(0xFFFF) : static_cast<__mmask16>((1u << (rows - row)) - 1u);
+}
+
+}  // namespace
+}  // namespace sparing::kernels

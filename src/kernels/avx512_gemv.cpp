@@ -1,0 +1,76 @@
+// One token. Weights stream through once; per block of 32 inputs and 16 rows: unpack, 8 dot products, one fma.
+
+#include "kernels/avx512.h"
+#include "kernels/avx512_common.h"
+
+namespace sparing::kernels::avx512 {
+namespace {
+
+template <int BITS, bool TABLE, bool HALF, bool MINIMA>
+void gemv(const IntWeight& w, const Q8Block* x, const Output& out, std::int64_t begin, std::int64_t end,
+          std::byte* scratch) {
+  const Groups groups = take_groups(w, scratch);
+  Ints table = _mm512_setzero_si512();
+  if constexpr (TABLE) table = table_register(w.table, BITS);
+  constexpr int kSegments = HALF ? 2 : 1, kQuads = 8 / kSegments;
+  for (std::int64_t p = begin; p < end; ++p) {
+    decode_groups(w, p, groups);
+    const std::byte* block = w.blob + w.layout.codes + p * w.layout.blocks * (64 * BITS);
+    const float *scale = groups.scale, *second = groups.second;
+    std::int32_t left = w.blocks_per_group;
+    Floats acc = _mm512_setzero_ps();
+    for (std::int64_t b = 0; b < w.layout.blocks; ++b, block += 64 * BITS) {
+      Ints codes[8];
+      unpack_block<BITS>(block, codes);
+      if constexpr (TABLE) {
+        SPARING_UNROLL
+        for (int q = 0; q < 8; ++q) codes[q] = _mm512_shuffle_epi8(table, codes[q]);
+      }
+      SPARING_UNROLL
+      for (int s = 0; s < kSegments; ++s) {
+        const int sum = HALF ? 1 + s : 0;
+        Ints even = _mm512_setzero_si512(), odd = even;
+        SPARING_UNROLL
+        for (int q = s * kQuads; q < (s + 1) * kQuads; q += 2) {
+          even = _mm512_dpbusd_epi32(even, codes[q], broadcast_quad(x[b].codes[0] + 4 * q));
+          odd = _mm512_dpbusd_epi32(odd, codes[q + 1], broadcast_quad(x[b].codes[0] + 4 * q + 4));
+        }
+        Floats dot = _mm512_cvtepi32_ps(_mm512_add_epi32(even, odd));
+        const Floats other = _mm512_loadu_ps(second);
+        if constexpr (!MINIMA) dot = _mm512_fnmadd_ps(other, broadcast(x[b].sum[sum]), dot);
+        acc = _mm512_fmadd_ps(dot, _mm512_mul_ps(_mm512_loadu_ps(scale), broadcast(x[b].scale)), acc);
+        if constexpr (MINIMA) acc = _mm512_fmadd_ps(other, broadcast(x[b].scaled_sum[sum]), acc);
+        if (HALF || --left == 0) {
+          scale += 16;
+          second += groups.step;
+          left = w.blocks_per_group;
+        }
+      }
+    }
+    store_rows(out, 0, p * 16, rows_left(w.rows, p * 16), acc);
+  }
+}
+
+using Gemv = void (*)(const IntWeight&, const Q8Block*, const Output&, std::int64_t, std::int64_t, std::byte*);
+
+template <int BITS>
+Gemv choose(bool half, bool minima) {
+  if (half) return minima ? gemv<BITS, false, true, true> : gemv<BITS, false, true, false>;
+  return minima ? gemv<BITS, false, false, true> : gemv<BITS, false, false, false>;
+}
+
+}  // namespace
+
+void int_gemv(const IntWeight& w, const Q8Block* x, const Output& out, std::int64_t begin, std::int64_t end,
+              std::byte* scratch) {
+  const bool half = w.segments == SegmentKind::half, minima = has_minima(w);
+  static constexpr Gemv kTables[3][2] = {{gemv<2, true, false, false>, gemv<2, true, true, false>},
+                                         {gemv<3, true, false, false>, gemv<3, true, true, false>},
+                                         {gemv<4, true, false, false>, gemv<4, true, true, false>}};
+  static constexpr Gemv (*kWidths[])(bool, bool) = {choose<2>, choose<3>, choose<4>, choose<5>,
+                                                    choose<6>, choose<7>, choose<8>};
+  const Gemv chosen = w.table != nullptr ? kTables[w.spec.bits - 2][half] : kWidths[w.spec.bits - 2](half, minima);
+  chosen(w, x, out, begin, end, scratch);
+}
+
+}  // namespace sparing::kernels::avx512

@@ -1,0 +1,42 @@
+#pragma once
+// csr rows with a hardware fma, for x86 files compiled with FMA and F16C. Internal linkage, as in avx512_common.h.
+
+#include <immintrin.h>
+
+#include "kernels/kernel_set.h"
+
+namespace sparing::kernels {
+namespace {
+
+inline void csr_rows(const CsrWeight& w, const float* x, std::int64_t tokens, std::int64_t x_stride, const Output& out,
+                     std::int64_t begin, std::int64_t end) {
+  const std::byte *columns = w.blob + w.layout.columns, *values = w.blob + w.layout.values;
+  const std::int64_t stop = end * kPanelRows < w.rows ? end * kPanelRows : w.rows;
+  for (std::int64_t row = begin * kPanelRows; row < stop; ++row) {
+    std::uint32_t range[2];
+    __builtin_memcpy(range, w.blob + 4 * row, 8);
+    for (std::int64_t t = 0; t < tokens; ++t) {
+      const float* xt = x + t * x_stride;
+      float acc = 0;
+      for (std::uint64_t i = range[0]; i < range[1]; ++i) {
+        std::uint32_t column = 0;
+        std::uint16_t value;
+        __builtin_memcpy(&value, values + 2 * i, 2);
+        if (w.spec.wide_index) {
+          __builtin_memcpy(&column, columns + 4 * i, 4);
+        } else {
+          std::uint16_t narrow;
+          __builtin_memcpy(&narrow, columns + 2 * i, 2);
+          column = narrow;
+        }
+        acc = __builtin_fmaf(_cvtsh_ss(value), xt[column], acc);
+      }
+      float& y = out.y[t * out.stride + row];
+      if (out.add) acc = y + acc;
+      y = out.bias != nullptr ? acc + out.bias[row] : acc;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sparing::kernels
