@@ -183,6 +183,8 @@ Status compress(const Options& o, const Session& session) {
   execution.threads = session.common.threads;
   if (!o.max_ram.empty()) {
     SPARING_TRY(execution.max_ram, parse_bytes(o.max_ram));
+    execution.scratch = Journal::folder_of(out).parent_path();
+    if (execution.scratch.empty()) execution.scratch = ".";
   }
   // Refused before the model is read: bad budgets, a place that cannot be written.
   if (!o.fit.empty()) SPARING_CHECK_OK(parse_fit(o.fit));

@@ -1,5 +1,7 @@
+#include <algorithm>
 #include <map>
 
+#include "base/system.h"
 #include "lab/calibrate.h"
 #include "plan/execute.h"
 
@@ -50,6 +52,20 @@ class PlanCoder final : public SiteCoder {
   std::map<std::string, SiteResult> pending_;
 };
 
+/// What the largest block needs besides activations: its weights in f32 with a copy, and statistics with their factor.
+std::uint64_t block_memory(const BlockStore& store) {
+  std::uint64_t most = 0;
+  for (const std::string& block : store.blocks()) {
+    std::uint64_t weights = 0, statistics = 0;
+    for (const BoundSite* site : store.sites_of(block)) {
+      weights += static_cast<std::uint64_t>(site->site.rows * site->site.cols);
+      statistics = std::max(statistics, static_cast<std::uint64_t>(site->site.cols * site->site.cols));
+    }
+    most = std::max(most, 4 * (2 * weights + 3 * statistics));
+  }
+  return most;
+}
+
 }  // namespace
 
 Status code_calibrated(const Plan& plan, const Assembler& assembler, const std::vector<std::vector<Token>>& sequences,
@@ -57,7 +73,10 @@ Status code_calibrated(const Plan& plan, const Assembler& assembler, const std::
   PlanCoder coder(plan, assembler, store, options.threads);
   CalibrationOptions calibration;
   calibration.threads = options.threads;
-  calibration.max_ram = options.max_ram;
+  if (options.max_ram > 0) {
+    const std::uint64_t besides = resident_bytes() + block_memory(store);
+    calibration.max_ram = options.max_ram > besides ? options.max_ram - besides : 1;
+  }
   calibration.scratch = options.scratch;
   return calibrate(assembler.checkpoint(), sequences, calibration, coder);
 }

@@ -1,0 +1,196 @@
+"""compress_test.py BUILD_FOLDER: `sparing compress` from end to end on a real, tiny model (stories260K)."""
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import kill_test
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+DATA = pathlib.Path(os.environ.get('SPARING_DATA', ROOT / '../shared/data')).resolve()
+BUILD = pathlib.Path(sys.argv.pop(1)).resolve() if len(sys.argv) > 1 else ROOT / 'build/release'
+MODEL = DATA / 'stories260K/checkpoint_v1.bin'
+TEXT = DATA / 'tinyshakespeare/input.txt'
+CALIB = ['--calib', str(TEXT), '--calib-tokens', '8192', '--calib-length', '256']
+
+
+def sparing(*words):
+    return subprocess.run([str(BUILD / 'sparing'), *map(str, words)], capture_output=True, text=True)
+
+
+def size(folder):
+    return sum(p.stat().st_size for p in folder.rglob('*') if p.is_file())
+
+
+class Compress(unittest.TestCase):
+    def setUp(self):
+        self.temporary = tempfile.TemporaryDirectory()
+        self.folder = pathlib.Path(self.temporary.name)
+        self.out = self.folder / 'small'
+        self.addCleanup(self.temporary.cleanup)
+
+    def ok(self, *words, out='small'):
+        done = sparing('compress', MODEL, *words, '--json', '--out', self.folder / out)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return json.loads(done.stdout)
+
+    def plan(self, *words):
+        done = sparing('compress', MODEL, *words, '--json', '--dry-run')
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return json.loads(done.stdout)
+
+    def refused(self, expected, *words, model=MODEL):
+        """One line, an exit code, and nothing left behind."""
+        before = sorted(self.folder.rglob('*'))
+        done = sparing('compress', model, *words)
+        self.assertNotIn(done.returncode, (0, 70), done.stdout)
+        errors = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
+        self.assertEqual(len(errors), 1, done.stderr)
+        self.assertIn(expected, errors[0])
+        self.assertEqual(sorted(self.folder.rglob('*')), before)
+        return errors[0]
+
+    def test_the_directory_has_exactly_the_predicted_bytes(self):
+        for number, words in enumerate((['--method', 'rtn', '--bits', '4'], ['--method', 'rtn', '--bits', '3', '--group', '32'],
+                                        ['--method', 'gptq', '--bits', '4', '--group', '64', *CALIB],
+                                        ['--method', 'gptq', '--bits', '5', '--embed-method', 'gptq', '--embed-bits', '6', *CALIB],
+                                        ['--method', 'rtn', '--bits', '8', '--embed-method', 'keep'])):
+            with self.subTest(' '.join(words[:4])):
+                plan, report = self.plan(*words), self.ok(*words, out=f'small{number}')
+                self.assertEqual(plan['totals']['weights'], size(self.folder / f'small{number}'))
+                self.assertEqual(report['bytes'], size(self.folder / f'small{number}'))
+                self.assertEqual(sum(report['ledger'].values()), report['bytes'])
+                self.assertEqual({s['site']: s['costs']['weights'] for s in plan['sites']},
+                                 {s['site']: s['bytes'] for s in report['sites']})
+                self.assertEqual([p.name for p in self.folder.iterdir() if p.name.startswith('.')], [])
+
+    def test_gptq_errs_less_than_rounding_at_the_same_bytes(self):
+        errors = {}
+        for method in ('rtn', 'gptq'):
+            self.ok('--method', method, '--bits', '3', *CALIB, out=method)
+            done = sparing('eval', self.folder / method, '--against', MODEL, '--text', TEXT, '--ctx', '256', '--chunks', '8', '--json')
+            self.assertEqual(done.returncode, 0, done.stderr)
+            errors[method] = json.loads(done.stdout)['kld_mean']
+        self.assertLess(errors['gptq'], errors['rtn'])
+
+    def test_an_edited_plan_is_carried_out(self):
+        plan = self.plan('--method', 'rtn', '--bits', '4')
+        path = self.folder / 'plan.json'
+        path.write_text(json.dumps(plan))
+        self.ok('--plan', str(path), out='planned')
+        self.ok('--method', 'rtn', '--bits', '4', out='direct')
+        self.assertEqual(kill_test.digest(self.folder / 'planned'), kill_test.digest(self.folder / 'direct'))
+        for site in plan['sites']:
+            if site['site'] == 'layers.0.mlp.down':
+                site['params']['bits'] = 8
+        path.write_text(json.dumps(plan))
+        report = self.ok('--plan', str(path), out='edited')
+        self.assertIn('8b', {s['site']: s['codec'] for s in report['sites']}['layers.0.mlp.down'])
+        self.assertGreater(report['bytes'], plan['totals']['weights'])
+
+    def test_edited_plans_are_checked(self):
+        plan = self.plan('--method', 'rtn', '--bits', '4')
+        path = self.folder / 'plan.json'
+
+        def edited(expected, change):
+            wrong = json.loads(json.dumps(plan))
+            change(wrong)
+            path.write_text(json.dumps(wrong))
+            self.refused(expected, '--plan', path, '--out', self.out)
+
+        edited('layers.9.attn.q', lambda p: p['sites'][1].update(site='layers.9.attn.q'))
+        edited('unknown field "colour"', lambda p: p['sites'][1].update(colour='red'))
+        edited('is missing', lambda p: p['sites'].pop(2))
+        edited('over the budget', lambda p: p.update(budgets={'weights': plan['totals']['weights'] - 1}))
+        edited('another model', lambda p: p.update(model_hash='0' * 64))
+        edited('version', lambda p: p.update(version=99))
+        edited("bits", lambda p: p['sites'][1]['params'].update(bits=77))
+        path.write_text('{"version": 1, ')
+        self.refused('does not parse', '--plan', path, '--out', self.out)
+
+    def test_overrides(self):
+        report = self.ok('--method', 'rtn', '--bits', '4', '--site', 'layers.0.*:bits=8', '--site', '*.mlp.up:method=keep')
+        codec = {s['site']: s['codec'] for s in report['sites']}
+        self.assertIn('8b', codec['layers.0.attn.q'])
+        self.assertIn('4b', codec['layers.1.attn.q'])
+        self.assertIn('dense', codec['layers.1.mlp.up'])
+        self.refused('matches no site', '--method', 'rtn', '--site', 'layers.99.*:bits=8', '--out', self.folder / 'other')
+
+    def test_fit_stays_within_every_budget(self):
+        error = self.refused('smallest reachable', '--fit', 'weights=1', *CALIB, '--out', self.out)
+        smallest = int(error.split('smallest reachable is ')[1].split()[0])
+        self.refused('smallest reachable', '--fit', f'weights={smallest - 1}', *CALIB, '--out', self.out)
+        damages = []
+        for budget in (smallest, 160_000, 240_000):
+            report = self.ok('--fit', f'weights={budget}', *CALIB, out=f'fit{budget}')
+            self.assertLessEqual(size(self.folder / f'fit{budget}'), budget)
+            done = sparing('eval', self.folder / f'fit{budget}', '--against', MODEL, '--text', TEXT, '--ctx', '256', '--chunks', '8', '--json')
+            damages.append(json.loads(done.stdout)['kld_mean'])
+            self.assertEqual(report['bytes'], size(self.folder / f'fit{budget}'))
+        self.assertEqual(damages, sorted(damages, reverse=True), 'more bytes, less damage')
+
+    def test_bad_input_leaves_nothing_behind(self):
+        self.refused('zero', '--fit', 'weights=0', '--out', self.out)
+        self.refused('nothing to do', '--out', self.out)
+        self.refused('gptq', '--method', 'gptk', '--out', self.out)
+        self.refused('bits', '--method', 'rtn', '--bits', '99', '--out', self.out)
+        self.refused('damping', '--method', 'gptq', '--param', 'damping=-3', '--out', self.out)
+        self.refused('no-such.txt', '--method', 'gptq', '--calib', self.folder / 'no-such.txt', '--out', self.out)
+        empty = self.folder / 'empty.txt'
+        empty.write_text('')
+        self.refused('is empty', '--method', 'gptq', '--calib', empty, '--out', self.out)
+        self.refused('no-such.bin', '--method', 'rtn', '--out', self.out, model=self.folder / 'no-such.bin')
+        self.refused('cannot be written', '--method', 'rtn', '--out', self.folder / 'no/such/folder')
+        (self.folder / 'taken').mkdir()
+        self.refused('exists', '--method', 'rtn', '--out', self.folder / 'taken')
+
+    def test_a_full_disk_leaves_nothing_behind(self):
+        disk = self.folder / 'disk'
+        disk.mkdir()
+        mounted = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=200k', 'tmpfs', str(disk)], capture_output=True)
+        if mounted.returncode:
+            self.skipTest('a small file system cannot be mounted here')
+        try:
+            self.refused('disk', '--method', 'rtn', '--bits', '8', '--out', disk / 'small')
+        finally:
+            subprocess.run(['umount', str(disk)], check=True)
+
+    def test_one_run_at_a_time(self):
+        journal = self.folder / '.small.sparing-journal'
+        journal.mkdir()
+        with contextlib.closing(os.fdopen(os.open(journal / 'lock', os.O_RDWR | os.O_CREAT), 'w')) as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.refused('another compression', '--method', 'rtn', '--out', self.out)
+
+    def test_the_model_s_own_text_is_the_same_for_the_same_seed(self):
+        words = ['--method', 'gptq', '--bits', '4', '--calib', 'self', '--calib-tokens', '2048', '--calib-length', '128', '--seed', '3']
+        self.ok(*words, out='a')
+        self.ok(*words, '--threads', '1', out='b')
+        self.assertEqual(kill_test.digest(self.folder / 'a'), kill_test.digest(self.folder / 'b'))
+
+    def test_killed_runs_go_on_to_the_same_bits(self):
+        for words in (['--method', 'rtn', '--bits', '4'], ['--method', 'gptq', '--bits', '4', *CALIB],
+                      ['--fit', 'weights=200000', *CALIB]):
+            with self.subTest(words[1]):
+                base = [str(BUILD / 'sparing'), 'compress', str(MODEL), *words, '--quiet', '--out']
+                name = words[1].replace('=', '')
+                (self.folder / name / 'whole').mkdir(parents=True)
+                (self.folder / name / 'killed').mkdir()
+                whole = kill_test.run_to_end([*base, str(self.folder / name / 'whole/small')])
+                out = self.folder / name / 'killed/small'
+                digests, hits = kill_test.kills([*base, str(out)], out, 6, whole, seed=7)
+                self.assertGreaterEqual(hits, 6)
+                expected = kill_test.digest(self.folder / name / 'whole/small')
+                self.assertTrue(all(d == expected for d in digests))
+
+
+if __name__ == '__main__':
+    if not MODEL.exists() or not TEXT.exists():
+        print(f'skipped: {MODEL} or {TEXT} is missing')
+        sys.exit(77)
+    unittest.main(verbosity=2)
