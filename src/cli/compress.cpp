@@ -13,7 +13,7 @@
 #include "cli/app.h"
 #include "cli/lab_commands.h"
 #include "cli/table.h"
-#include "plan/execute.h"
+#include "plan/code_calibrated.h"
 #include "plan/fit.h"
 
 namespace sparing::cli {
@@ -73,7 +73,8 @@ Setting with_rate(Setting setting, std::int32_t bits, std::int32_t group) {
   return setting;
 }
 
-Result<Plan> make_plan(const Options& o, const Session& session, const Assembler& assembler, Journal* journal) {
+Result<Plan> make_plan(const Options& o, const Session& session, const Assembler& assembler, Journal* journal,
+                       const ExecuteOptions& execution) {
   if (!o.plan.empty()) return read_plan(o.plan);
   SPARING_TRY(ComposeRequest request, compose_request(o, session, assembler.checkpoint().config()));
   if (o.fit.empty()) {
@@ -90,7 +91,7 @@ Result<Plan> make_plan(const Options& o, const Session& session, const Assembler
   fit.embed_bits = o.embed_bits;
   fit.embed_group = o.embed_group;
   fit.base = std::move(request);
-  return fit_uniform(fit, assembler, journal, session.common.threads);
+  return fit_uniform(fit, assembler, journal, execution);
 }
 
 std::string settings_text(const SiteChoice& site) {
@@ -181,6 +182,7 @@ Status compress(const Options& o, const Session& session) {
   }
   ExecuteOptions execution;
   execution.threads = session.common.threads;
+  execution.code_calibrated = code_calibrated;
   if (!o.max_ram.empty()) {
     SPARING_TRY(execution.max_ram, parse_bytes(o.max_ram));
     execution.scratch = Journal::folder_of(out).parent_path();
@@ -198,7 +200,7 @@ Status compress(const Options& o, const Session& session) {
   SPARING_TRY(const auto checkpoint, open_checkpoint(o.model, open));
   SPARING_TRY(const std::string hash, checkpoint_hash(*checkpoint));
   SPARING_TRY(const Assembler assembler, Assembler::create(checkpoint, hash));
-  SPARING_TRY(Plan plan, make_plan(o, session, assembler, journal ? &*journal : nullptr));
+  SPARING_TRY(Plan plan, make_plan(o, session, assembler, journal ? &*journal : nullptr, execution));
   SPARING_TRY(const auto sites, bind_plan(plan, *checkpoint, hash));
   SPARING_CHECK_OK(assembler.predict(plan, sites));
   SPARING_CHECK_OK(check_budgets(plan));

@@ -55,10 +55,9 @@ std::vector<std::vector<Token>> spread(std::span<const Token> tokens, std::int64
     const std::int64_t from = total * i / count, room = total * (i + 1) / count - from - taken;
     const auto shift = room > 0 ? static_cast<std::int64_t>(rng.below(static_cast<std::uint64_t>(room) + 1)) : 0;
     const std::int64_t at = std::min(from + shift, total - taken);
-    std::vector<Token> sequence;
-    if (bos >= 0) sequence.push_back(bos);
+    std::vector<Token> sequence(static_cast<std::size_t>(length), bos);
     const auto part = tokens.subspan(static_cast<std::size_t>(at), static_cast<std::size_t>(taken));
-    sequence.insert(sequence.end(), part.begin(), part.end());
+    std::ranges::copy(part, sequence.end() - taken);
     sequences.push_back(std::move(sequence));
   }
   return sequences;

@@ -1,9 +1,10 @@
+#include "plan/code_calibrated.h"
+
 #include <algorithm>
 #include <map>
 
 #include "base/system.h"
 #include "lab/calibrate.h"
-#include "plan/execute.h"
 
 namespace sparing {
 namespace {

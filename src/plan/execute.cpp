@@ -52,15 +52,13 @@ Result<ExecuteSummary> run(const Plan& plan, const std::vector<BoundSite>& sites
              std::to_string(summary.blocks) + " blocks are finished");
   }
   if (summary.resumed < summary.blocks) {
-    if (plan.calibration.tokens == 0) {
-      SPARING_CHECK_OK(code_directly(plan, assembler, store, options));
-    } else {
-      SPARING_TRY(const CalibrationTokens text,
-                  calibration_tokens(plan.calibration, assembler.checkpoint_ptr(), assembler.model_hash(), plan.seed,
-                                     options.threads, &journal));
+    CalibrationTokens text;
+    if (plan.calibration.tokens > 0) {
+      SPARING_TRY(text, calibration_tokens(plan.calibration, assembler.checkpoint_ptr(), assembler.model_hash(),
+                                           plan.seed, options.threads, &journal));
       summary.calibration_tokens = static_cast<std::int64_t>(text.sequences.size()) * plan.calibration.length;
-      SPARING_CHECK_OK(code_calibrated(plan, assembler, text.sequences, store, options));
     }
+    SPARING_CHECK_OK(code_blocks(plan, assembler, text.sequences, store, options));
   }
 
   std::vector<std::pair<std::string, CodedWeight>> weights;
@@ -119,6 +117,15 @@ Status code_directly(const Plan& plan, const Assembler& assembler, BlockStore& s
   }
   progress.finish();
   return {};
+}
+
+Status code_blocks(const Plan& plan, const Assembler& assembler, const std::vector<std::vector<Token>>& sequences,
+                   BlockStore& store, const ExecuteOptions& options) {
+  if (plan.calibration.tokens == 0) return code_directly(plan, assembler, store, options);
+  if (!options.code_calibrated) {
+    return usage_error("[compress] this program cannot calibrate: use rtn, or sparing-lab");
+  }
+  return options.code_calibrated(plan, assembler, sequences, store, options);
 }
 
 Result<ExecuteSummary> execute(const Plan& plan, const std::vector<BoundSite>& sites, const Assembler& assembler,

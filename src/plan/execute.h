@@ -4,6 +4,7 @@
 // the same bytes as if it had not been killed.
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -19,10 +20,18 @@ namespace sparing {
 /// What an interrupted run says is kept.
 inline constexpr std::string_view kKept = "finished blocks are kept; the same command goes on from there";
 
+class BlockStore;
+struct ExecuteOptions;
+/// Codes the blocks of the store that are not finished, with statistics of their inputs on these sequences.
+using CalibratedCoder =
+    std::function<Status(const Plan& plan, const Assembler& assembler, const std::vector<std::vector<Token>>& sequences,
+                         BlockStore& store, const ExecuteOptions& options)>;
+
 struct ExecuteOptions {
   int threads = 0;
-  std::uint64_t max_ram = 0;      ///< 0: no limit asked; otherwise calibration spills its activations to a file
-  std::filesystem::path scratch;  ///< that file's folder; empty: the system's folder for temporary files
+  std::uint64_t max_ram = 0;        ///< 0: no limit asked; otherwise calibration spills its activations to a file
+  std::filesystem::path scratch;    ///< that file's folder; empty: the system's folder for temporary files
+  CalibratedCoder code_calibrated;  ///< the lab's (plan/code_calibrated.h); empty: plans that calibrate are refused
 };
 
 /// How one site came out.
@@ -76,8 +85,8 @@ class BlockStore {
 /// Codes the blocks that are not finished where no method wants statistics: one site in memory at a time.
 Status code_directly(const Plan& plan, const Assembler& assembler, BlockStore& store, const ExecuteOptions& options);
 
-/// Codes the blocks that are not finished, with statistics of their inputs. Defined where the lab is linked.
-Status code_calibrated(const Plan& plan, const Assembler& assembler, const std::vector<std::vector<Token>>& sequences,
-                       BlockStore& store, const ExecuteOptions& options);
+/// code_directly, or code_calibrated of the options, as the plan needs.
+Status code_blocks(const Plan& plan, const Assembler& assembler, const std::vector<std::vector<Token>>& sequences,
+                   BlockStore& store, const ExecuteOptions& options);
 
 }  // namespace sparing

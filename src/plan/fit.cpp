@@ -8,7 +8,6 @@
 #include "base/sha256.h"
 #include "base/units.h"
 #include "plan/damage.h"
-#include "plan/execute.h"
 #include "plan/uniform.h"
 
 namespace sparing {
@@ -55,8 +54,8 @@ struct Trial {
 
 class Fit {
  public:
-  Fit(const FitRequest& request, const Assembler& assembler, Journal* journal, int threads)
-      : request_(request), assembler_(assembler), journal_(journal), threads_(threads) {
+  Fit(const FitRequest& request, const Assembler& assembler, Journal* journal, const ExecuteOptions& options)
+      : request_(request), assembler_(assembler), journal_(journal), options_(options) {
     methods_ = request.methods.empty() ? rated_methods() : request.methods;
   }
 
@@ -120,11 +119,11 @@ class Fit {
   Status prepare() {
     if (meter_) return {};
     SPARING_TRY(text_, calibration_tokens(request_.base.calibration, assembler_.checkpoint_ptr(),
-                                          assembler_.model_hash(), request_.base.seed, threads_, journal_));
+                                          assembler_.model_hash(), request_.base.seed, options_.threads, journal_));
     SPARING_TRY(const auto tokenizer, Tokenizer::load(assembler_.checkpoint().tokenizer()));
     const Token bos = tokenizer->adds_bos() ? tokenizer->bos() : -1;
     SPARING_TRY(meter_, DamageMeter::create(assembler_.checkpoint_ptr(), text_.held_out,
-                                            request_.base.calibration.length, kMeasureWindows, bos, threads_,
+                                            request_.base.calibration.length, kMeasureWindows, bos, options_.threads,
                                             journal_ ? journal_->folder() : std::filesystem::path()));
     return {};
   }
@@ -148,16 +147,12 @@ class Fit {
     SPARING_TRY(Plan plan, compose_plan(request, assembler_.checkpoint(), assembler_.model_hash()));
     SPARING_TRY(const auto sites, bind_plan(plan, assembler_.checkpoint(), assembler_.model_hash()));
     BlockStore store(nullptr, sites);
-    ExecuteOptions options;
-    options.threads = threads_;
-    if (plan.calibration.tokens == 0) {
-      SPARING_CHECK_OK(code_directly(plan, assembler_, store, options));
-    } else {
-      auto sequences = text_.sequences;
+    auto sequences = text_.sequences;
+    if (plan.calibration.tokens > 0) {
       sequences.resize(std::min<std::size_t>(sequences.size(), static_cast<std::size_t>(std::max<std::int64_t>(
                                                                    1, kTrialTokens / plan.calibration.length))));
-      SPARING_CHECK_OK(code_calibrated(plan, assembler_, sequences, store, options));
     }
+    SPARING_CHECK_OK(code_blocks(plan, assembler_, sequences, store, options_));
     Weights weights;
     for (const BoundSite& site : sites) {
       if (site.method != nullptr) weights.emplace(site.site.name, store.find(site.site.name)->weight);
@@ -168,7 +163,7 @@ class Fit {
   const FitRequest& request_;
   const Assembler& assembler_;
   Journal* journal_;
-  int threads_;
+  const ExecuteOptions& options_;
   std::vector<std::string> methods_;
   CalibrationTokens text_;
   std::unique_ptr<DamageMeter> meter_;
@@ -220,14 +215,15 @@ Result<std::uint64_t> parse_fit(const std::string& text) {
   return *budget;
 }
 
-Result<Plan> fit_uniform(const FitRequest& request, const Assembler& assembler, Journal* journal, int threads) {
+Result<Plan> fit_uniform(const FitRequest& request, const Assembler& assembler, Journal* journal,
+                         const ExecuteOptions& options) {
   const std::string key = note_key(request, assembler.model_hash());
   if (journal != nullptr) {
     if (const auto noted = journal->note(key)) {
       if (auto plan = plan_from_json(*noted); plan.ok()) return plan;
     }
   }
-  Fit fit(request, assembler, journal, threads);
+  Fit fit(request, assembler, journal, options);
   SPARING_TRY(Plan plan, fit.solve());
   if (journal != nullptr) SPARING_CHECK_OK(journal->keep_note(key, plan_to_json(plan)));
   return plan;

@@ -10,7 +10,7 @@
 #include "plan/assemble.h"
 #include "plan/calibration.h"
 #include "plan/compose.h"
-#include "plan/journal.h"
+#include "plan/execute.h"
 
 namespace sparing {
 
@@ -29,6 +29,7 @@ Result<std::uint64_t> parse_fit(const std::string& text);
 
 /// Measures and solves. What was found is noted in the journal, if there is one, so that a restarted run does not
 /// measure again. The plan comes back bound and predicted, its budget filled in.
-Result<Plan> fit_uniform(const FitRequest& request, const Assembler& assembler, Journal* journal, int threads);
+Result<Plan> fit_uniform(const FitRequest& request, const Assembler& assembler, Journal* journal,
+                         const ExecuteOptions& options);
 
 }  // namespace sparing
