@@ -20,6 +20,7 @@ std::vector<Isa> probe() {
                     __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
                     __builtin_cpu_supports("avx512vnni");
   if (vnni) found.push_back(Isa::avx512_vnni);
+  if (avx2) found.push_back(Isa::avx2);
 #elif defined(__aarch64__)
   found.push_back(Isa::neon);
 #endif
@@ -74,7 +75,7 @@ const KernelSet& kernels_of(Isa isa) {
   switch (isa) {
 #if defined(__x86_64__)
     case Isa::avx2:
-      return reference_kernels;
+      return avx2_kernels;
     case Isa::avx512_vnni:
     case Isa::avx512_bf16:
       return avx512_kernels;
