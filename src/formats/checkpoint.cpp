@@ -58,6 +58,7 @@ Result<std::shared_ptr<const Checkpoint>> open_file(const fs::path& path, const 
 }
 
 Result<std::shared_ptr<const Checkpoint>> open_folder(const fs::path& path, const OpenOptions& options) {
+  if (is_file(path / "sparing.json")) return open_sparing_checkpoint(path, options);
   std::vector<fs::path> safetensors, ggufs, pickles;
   std::error_code error;
   for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {

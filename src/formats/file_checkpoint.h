@@ -65,5 +65,7 @@ Result<std::shared_ptr<const Checkpoint>> open_llama2c_checkpoint(const std::fil
 /// A directory, or one safetensors file with config.json beside it.
 Result<std::shared_ptr<const Checkpoint>> open_hf_checkpoint(const std::filesystem::path& path,
                                                              const OpenOptions& options);
+Result<std::shared_ptr<const Checkpoint>> open_sparing_checkpoint(const std::filesystem::path& folder,
+                                                                  const OpenOptions& options);
 
 }  // namespace sparing
