@@ -97,10 +97,6 @@ Status run_bench(const Options& options, const Session& session) {
   SPARING_TRY(const LoadedModel model, load_model(options.model, options.engine, session, longest + options.decode + 1,
                                                   static_cast<std::int32_t>(widest)));
   Engine& engine = *model.engine;
-  if (longest + options.decode > engine.context()) {
-    return usage_error("[bench] --prompt " + std::to_string(longest) + " and --decode " +
-                       std::to_string(options.decode) + ": the context is " + std::to_string(engine.context()));
-  }
   const Roofline roofline = measure_roofline(engine.pool());
   // Untimed: touches the weights and wakes the threads.
   SPARING_CHECK_OK(

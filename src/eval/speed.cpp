@@ -31,7 +31,12 @@ Result<Speed> measure_speed(Engine& engine, std::span<const Token> prompt, std::
   for (std::int32_t s = 0; s < batch; ++s) {
     engine.truncate(s, 0);
     const auto start = Clock::now();
-    SPARING_CHECK_OK(engine.forward(s, prompt, std::span(logits).first(vocab)));
+    constexpr std::size_t kPart = 2048;  // Between parts, Ctrl-C is looked for.
+    for (std::size_t at = 0; at < prompt.size(); at += kPart) {
+      if (interrupted()) return interrupted_error("bench");
+      const auto part = prompt.subspan(at, std::min(kPart, prompt.size() - at));
+      SPARING_CHECK_OK(engine.forward(s, part, std::span(logits).first(at + kPart >= prompt.size() ? vocab : 0)));
+    }
     if (s == 0) speed.prompt_seconds = since(start);
     sequences.push_back(s);
     // Sequences that differ, as users' do.

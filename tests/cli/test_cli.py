@@ -1,0 +1,245 @@
+#!/usr/bin/env python3
+"""Runs the finished `sparing` on the smallest real Llama (stories260K): happy paths, exit codes, one-line messages."""
+
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BINARY = os.environ.get('SPARING_BINARY', str(ROOT / 'build' / 'release' / 'sparing'))
+DATA = Path(os.environ.get('SPARING_DATA', ROOT.parent / 'shared' / 'data'))
+STORIES = DATA / 'stories260K' / 'checkpoint_legacy.bin'
+NO_DATA = f'{STORIES} is missing (SPARING_DATA)'
+
+USAGE, INPUT, RESOURCE, INTERRUPTED = 2, 3, 4, 5
+
+
+def run(*words, stdin=None, **options):
+    return subprocess.run([BINARY, *map(str, words)], input=stdin, capture_output=True, text=True, timeout=120, **options)
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.folder = Path(tempfile.mkdtemp(prefix='sparing-cli-'))
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+
+    def write(self, name, content):
+        path = self.folder / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    def ok(self, *words, **options):
+        done = run(*words, **options)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done
+
+    def json(self, *words, **options):
+        return json.loads(self.ok(*words, '--json', **options).stdout)
+
+    def refused(self, code, text, *words, **options):
+        """Exit code, one line on standard error that holds `text`, nothing on standard output."""
+        done = run(*words, **options)
+        self.assertEqual(done.returncode, code, f'{words}: {done.stderr}')
+        self.assertEqual(done.stdout, '', words)
+        lines = done.stderr.strip().split('\n')
+        self.assertEqual(len(lines), 1, done.stderr)
+        self.assertTrue(lines[0].startswith('error: ['), lines[0])
+        self.assertIn(text, lines[0])
+        return lines[0]
+
+
+class Frame(Case):
+    def test_version_and_help(self):
+        start = time.monotonic()
+        self.assertRegex(self.ok('--version').stdout, r'^sparing \d+\.\d+\.\d+\n$')
+        self.assertLess(time.monotonic() - start, 1.0)
+        top = self.ok('--help').stdout
+        for command in ['inspect', 'methods', 'compress', 'eval', 'run', 'bench']:
+            self.assertIn(f'  {command} ', top)
+            if command != 'compress':
+                self.assertIn('Examples:\n', self.ok(command, '--help').stdout)
+
+    def test_usage(self):
+        self.refused(USAGE, 'did you mean inspect?', 'inspct')
+        self.refused(USAGE, '--jsn: no such option; did you mean --json?', 'methods', '--jsn')
+        self.refused(USAGE, 'MODEL: missing', 'inspect')
+        self.assertEqual(run().returncode, USAGE)
+
+    def test_broken_standard_output(self):
+        with open('/dev/full', 'w') as full:
+            done = subprocess.run([BINARY, 'methods'], stdout=full, stderr=subprocess.PIPE, text=True)
+        self.assertEqual(done.returncode, RESOURCE)
+        self.assertIn('standard output', done.stderr)
+
+    def test_compress_without_the_lab(self):
+        alone = self.folder / 'sparing'
+        shutil.copy(BINARY, alone)
+        done = subprocess.run([alone, 'compress', 'x'], capture_output=True, text=True)
+        self.assertEqual(done.returncode, RESOURCE)
+        self.assertIn('sparing-lab is not installed', done.stderr)
+
+
+class Methods(Case):
+    def test_lists(self):
+        methods = self.json('methods')
+        self.assertIsInstance(methods, list)
+        ids = [m['id'] for m in methods]
+        self.assertIn('rtn', ids)
+        self.assertIn('gptq', ids)
+        for method in methods:
+            for key in ['id', 'kind', 'summary', 'paper', 'compressed', 'deploy', 'prune', 'peft', 'calibration']:
+                self.assertTrue(method[key], (method['id'], key))
+            self.assertIsInstance(method['params'], list)
+        for axis in ['kind', 'compressed', 'deploy', 'prune', 'peft', 'calibration']:
+            self.assertIn('gptq', self.ok('methods', '--by', axis).stdout)
+
+    def test_one(self):
+        gptq = self.json('methods', 'gptq')
+        self.assertIn('bits', [p['name'] for p in gptq['params']])
+        self.assertIn('damping', self.ok('methods', 'gptq').stdout)
+        self.assertTrue(gptq['page'].startswith('# gptq'))
+        self.refused(USAGE, "did you mean 'gptq'?", 'methods', 'gptqq')
+
+
+@unittest.skipUnless(STORIES.exists(), NO_DATA)
+class Inspect(Case):
+    def test_counts_add_up(self):
+        model = self.json('inspect', STORIES)
+        self.assertEqual(model['parameters'], 260032)
+        self.assertEqual(len(model['layers']), 5)
+        self.assertEqual(sum(r['bytes'] for r in model['roles'].values()), model['weight_bytes'])
+        self.assertEqual(sum(s['bytes'] for s in model['sites']), model['weight_bytes'])
+        self.assertEqual(model['weight_bytes'] + model['other_bytes'], model['bytes'])
+        self.assertIn('feed-forward', self.ok('inspect', STORIES, '--sites').stdout)
+
+    def test_bad_models(self):
+        self.refused(INPUT, 'nowhere', 'inspect', self.folder / 'nowhere')
+        self.refused(INPUT, str(self.folder), 'inspect', self.folder)
+        self.refused(INPUT, 'empty.gguf', 'inspect', self.write('empty.gguf', b''))
+        self.refused(INPUT, 'noise.gguf', 'inspect', self.write('noise.gguf', bytes(range(256)) * 9))
+        self.refused(INPUT, 'cut.bin', 'inspect', self.write('cut.bin', STORIES.read_bytes()[:-1000]))
+        self.refused(INPUT, 'pytorch_model.bin', 'inspect', self.write('pytorch_model.bin', b'PK\x03\x04' + bytes(100)))
+
+
+@unittest.skipUnless(STORIES.exists(), NO_DATA)
+class Run(Case):
+    def test_greedy_is_a_story(self):
+        done = self.json('run', STORIES, '--prompt', 'Once upon a time', '--max-tokens', '40')
+        self.assertTrue(done['text'].startswith(', there was a little'), done['text'])
+        self.assertEqual(done['tokens'], 40)
+        self.assertEqual(done['finish'], 'length')
+        streamed = self.ok('run', STORIES, '--prompt', 'Once upon a time', '--max-tokens', '40')
+        self.assertEqual(streamed.stdout, done['text'] + '\n')
+        self.assertIn('tokens at', streamed.stderr)
+        self.assertEqual(self.ok('run', STORIES, '-p', 'Once', '-q', '--max-tokens', '3').stderr, '')
+
+    def test_threads_and_drafts_change_nothing(self):
+        words = ['run', STORIES, '--prompt', 'Once upon a time', '--max-tokens', '200', '--ignore-end']
+        plain = self.json(*words, '--threads', '1')
+        for more in [['--threads', '2'], ['--draft', 'lookup'], ['--draft', 'lookup', '--draft-tokens', '3', '--threads', '2'],
+                     ['--batch-tokens', '3']]:
+            self.assertEqual(self.json(*words, *more)['text'], plain['text'], more)
+        drafted = self.json(*words, '--draft', 'lookup')
+        self.assertGreater(drafted['accepted_tokens'], 0)
+        sampled = ['--temperature', '0.9', '--seed', '5']
+        self.assertEqual(self.json(*words, *sampled)['text'], self.json(*words, *sampled, '--draft', 'lookup')['text'])
+
+    def test_seed(self):
+        words = ['run', STORIES, '--prompt', 'Once', '--temperature', '1', '--max-tokens', '30']
+        texts = {seed: self.json(*words, '--seed', seed)['text'] for seed in '123'}
+        self.assertEqual(texts['1'], self.json(*words, '--seed', '1')['text'])
+        self.assertGreater(len(set(texts.values())), 1)
+
+    def test_stop_and_sources_of_the_prompt(self):
+        words = ['run', STORIES, '--max-tokens', '60']
+        whole = self.json(*words, '--prompt', 'Once upon a time')['text']
+        stopped = self.json(*words, '--prompt', 'Once upon a time', '--stop', 'little', '--stop', 'zebra')
+        self.assertEqual(stopped['text'], whole[:whole.index('little')])
+        self.assertEqual(stopped['finish'], 'stop_string')
+        self.assertEqual(self.json(*words, '--prompt', '-', stdin='Once upon a time')['text'], whole)
+        self.assertEqual(self.json(*words, stdin='Once upon a time')['text'], whole)
+        prompt = self.write('prompt.txt', 'Once upon a time')
+        self.assertEqual(self.json(*words, '--file', prompt)['text'], whole)
+        self.refused(USAGE, 'give one of them', *words, '--file', prompt, '--prompt', 'x')
+        self.refused(INPUT, 'nowhere.txt', *words, '--file', self.folder / 'nowhere.txt')
+
+    def test_context(self):
+        done = self.json('run', STORIES, '--prompt', 'Once upon a time', '--ctx', '16', '--ignore-end')
+        self.assertEqual(done['finish'], 'context')
+        self.assertEqual(done['prompt_tokens'] + done['tokens'], 17)
+        self.refused(USAGE, 'the context 16', 'run', STORIES, '--prompt', 'word ' * 40, '--ctx', '16')
+        self.refused(USAGE, '--temperature', 'run', STORIES, '--prompt', 'x', '--temperature', '-1')
+        self.refused(USAGE, 'no_such_isa', 'run', STORIES, '--prompt', 'x', '--isa', 'no_such_isa')
+
+    def endless(self, **options):
+        return subprocess.Popen([BINARY, 'run', str(STORIES), '--prompt', 'Once', '--ignore-end', '--max-tokens', '1000000',
+                                 '--ctx', '100000'], stdout=subprocess.PIPE, **options)
+
+    def test_interrupt(self):
+        child = self.endless(stderr=subprocess.PIPE)
+        self.assertNotEqual(child.stdout.read(1), b'')
+        child.send_signal(signal.SIGINT)
+        _, error = child.communicate(timeout=60)
+        self.assertEqual(child.returncode, INTERRUPTED, error)
+
+    def test_reader_goes_away(self):
+        child = self.endless(stderr=subprocess.DEVNULL)
+        child.stdout.read(1)
+        child.stdout.close()
+        self.assertEqual(child.wait(timeout=60), -signal.SIGPIPE)
+
+
+TEXT = ' '.join(['Once upon a time there was a little girl named Lily. She loved to play in the park with her dog.'] * 40)
+
+
+@unittest.skipUnless(STORIES.exists(), NO_DATA)
+class Eval(Case):
+    def test_against_itself(self):
+        text = self.write('text.txt', TEXT)
+        report = self.json('eval', STORIES, '--against', STORIES, '--text', text, '--ctx', '64', '--chunks', '4')
+        for key in ['ppl', 'ppl_ref', 'kld_mean', 'kld_median', 'kld_p99', 'kld_max', 'top1_agreement', 'bytes', 'tokens_per_s']:
+            self.assertIsInstance(report[key], (int, float), key)
+        self.assertEqual(report['ppl'], report['ppl_ref'])
+        self.assertEqual(report['kld_max'], 0)
+        self.assertEqual(report['top1_agreement'], 1)
+        self.assertEqual(report['bytes'], self.json('inspect', STORIES)['bytes'])
+        self.assertGreater(report['tokens_per_s'], 0)
+        self.assertEqual(report['scored_tokens'], 4 * 31)
+        alone = self.json('eval', STORIES, '--text', text, '--ctx', '64', '--chunks', '4', '--no-speed', '--threads', '1')
+        self.assertEqual(alone['ppl'], report['ppl'])
+        self.assertNotIn('kld_mean', alone)
+        self.assertLess(alone['ppl'], 20)
+        self.assertTrue(math.isfinite(alone['ppl_error']))
+
+    def test_bad_text(self):
+        self.refused(INPUT, 'is empty', 'eval', STORIES, '--text', self.write('empty.txt', ''))
+        line = self.refused(INPUT, 'one window needs 512', 'eval', STORIES, '--text', self.write('short.txt', 'Hello there.'))
+        self.assertRegex(line, r'the text has \d+ tokens')
+        self.refused(INPUT, 'nowhere.txt', 'eval', STORIES, '--text', self.folder / 'nowhere.txt')
+        self.refused(USAGE, '--text', 'eval', STORIES)
+        text = self.write('text.txt', TEXT)
+        self.refused(USAGE, '--ctx 1024', 'eval', STORIES, '--text', text, '--ctx', '1024')
+        self.refused(USAGE, '--chunks -1', 'eval', STORIES, '--text', text, '--ctx', '64', '--chunks=-1')
+
+
+@unittest.skipUnless(STORIES.exists(), NO_DATA)
+class Bench(Case):
+    def test_keys(self):
+        report = self.json('bench', '--prompt', '16,32', '--batch', '1,2', STORIES, '--decode', '4', '--threads', '1', '--rounds', '1')
+        for key in ['prompt_tokens_per_s', 'decode_tokens_per_s', 'first_token_ms', 'resident_bytes', 'bandwidth_share',
+                    'compute_share', 'bytes_per_token']:
+            self.assertGreater(report[key], 0, key)
+        self.assertIsInstance(report['isa'], str)
+        self.assertEqual([(r['batch'], r['prompt']) for r in report['runs']], [(1, 16), (1, 32), (2, 16), (2, 32)])
+        self.refused(USAGE, '--prompt', 'bench', STORIES, '--prompt', '0')
+
+
+if __name__ == '__main__':
+    unittest.main()
