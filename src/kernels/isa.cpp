@@ -6,10 +6,30 @@
 
 #include "base/log.h"
 
+#if defined(__x86_64__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace sparing::kernels {
 namespace {
 
 constexpr std::string_view kNames[] = {"reference", "avx2", "avx512_vnni", "avx512_bf16", "amx", "neon"};
+
+#if defined(__x86_64__)
+// Linux hands out the 8 KiB of tile state only on request (arch_prctl ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA).
+bool amx_granted() {
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
+// CPUID leaf 7: EDX bit 24 AMX-TILE, bit 25 AMX-INT8 (GCC 12 has no names for them in __builtin_cpu_supports).
+bool has_amx_int8() {
+  unsigned a = 7, b = 0, c = 0, d = 0;
+  __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+  return ((d >> 24) & 3u) == 3u;
+}
+#endif
 
 std::vector<Isa> probe() {
   std::vector<Isa> found;
@@ -19,6 +39,7 @@ std::vector<Isa> probe() {
   const bool vnni = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                     __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
                     __builtin_cpu_supports("avx512vnni");
+  if (vnni && has_amx_int8() && amx_granted()) found.push_back(Isa::amx);
   if (vnni) found.push_back(Isa::avx512_vnni);
   if (avx2) found.push_back(Isa::avx2);
 #elif defined(__aarch64__)
@@ -80,7 +101,7 @@ const KernelSet& kernels_of(Isa isa) {
     case Isa::avx512_bf16:
       return avx512_kernels;
     case Isa::amx:
-      return reference_kernels;
+      return amx_kernels;
 #elif defined(__aarch64__)
     case Isa::neon:
       return neon_kernels;

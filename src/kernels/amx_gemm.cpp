@@ -1,0 +1,198 @@
+// Prompts on AMX: tiles of 16 tokens x 16 rows x one segment of inputs in int32, then the scales of q8.h in AVX-512.
+// Weights become signed bytes as they are unpacked, their zero subtracted, which is exact: sum (code - z) * x.
+
+#include "kernels/amx.h"
+#include "kernels/avx512.h"
+#include "kernels/avx512_common.h"
+
+namespace sparing::kernels::amx {
+namespace {
+
+struct alignas(64) TileConfig {
+  std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  std::uint16_t bytes[16] = {};
+  std::uint8_t rows[16] = {};
+};
+
+// Tiles 0, 1: sums. 2, 3: activations. 4, 5: weights. Even and odd segments alternate, so that the tile unit works on
+// one while the vector unit scales the other.
+TileConfig config_for(int quads) {
+  TileConfig c;
+  for (int i = 0; i < 2; ++i) {
+    c.rows[i] = kTileTokens;
+    c.bytes[i] = 64;
+    c.rows[2 + i] = kTileTokens;
+    c.bytes[2 + i] = static_cast<std::uint16_t>(4 * quads);
+    c.rows[4 + i] = static_cast<std::uint8_t>(quads);
+    c.bytes[4 + i] = 64;
+  }
+  return c;
+}
+
+template <int PARITY>
+inline void multiply(const std::int8_t* x, const std::byte* codes, std::int32_t* sums) {
+  if constexpr (PARITY == 0) {
+    _tile_zero(0);
+    _tile_loadd(2, x, 32);
+    _tile_loadd(4, codes, 64);
+    _tile_dpbssd(0, 2, 4);
+    _tile_stored(0, sums, 64);
+  } else {
+    _tile_zero(1);
+    _tile_loadd(3, x, 32);
+    _tile_loadd(5, codes, 64);
+    _tile_dpbssd(1, 3, 5);
+    _tile_stored(1, sums, 64);
+  }
+}
+
+struct Panel {
+  const std::byte* codes;  ///< [block][8][64], zero subtracted
+  Groups groups;
+};
+
+template <bool MINIMA, int TOKENS>
+inline void scale_sums(const std::int32_t* sums, const Q8Block& x, int segment_sum, const float* scale,
+                       const float* minimum, int tokens, Floats* acc) {
+  const Floats s = _mm512_loadu_ps(scale);
+  Floats m = _mm512_setzero_ps();
+  if constexpr (MINIMA) m = _mm512_loadu_ps(minimum);
+  const auto one = [&](int t) __attribute__((always_inline)) {
+    const Floats d = _mm512_cvtepi32_ps(load_bytes(sums + 16 * t));
+    acc[t] = _mm512_fmadd_ps(d, _mm512_mul_ps(s, broadcast(x.scale + t)), acc[t]);
+    if constexpr (MINIMA) acc[t] = _mm512_fmadd_ps(m, broadcast(x.scaled_sum[segment_sum] + t), acc[t]);
+  };
+  if constexpr (TOKENS > 0) {
+    SPARING_UNROLL
+    for (int t = 0; t < TOKENS; ++t) one(t);
+  } else {
+    for (int t = 0; t < tokens; ++t) one(t);
+  }
+}
+
+/// 16 tokens (or, TOKENS 0, fewer) x 16 rows.
+template <bool HALF, bool MINIMA, int TOKENS>
+void tile(const IntWeight& w, const Panel& panel, const Q8Block* x, int tokens, Floats* out) {
+  constexpr int kSegments = HALF ? 2 : 1, kQuads = 8 / kSegments;
+  alignas(64) std::int32_t sums[2][256];
+  Floats acc[kTileTokens];
+  SPARING_UNROLL
+  for (int t = 0; t < kTileTokens; ++t) acc[t] = _mm512_setzero_ps();
+  const std::int64_t steps = w.layout.blocks * kSegments;
+  const float *scale = panel.groups.scale, *minimum = panel.groups.second;
+  std::int32_t left = HALF ? 1 : w.blocks_per_group;
+  const auto start = [&](std::int64_t step) __attribute__((always_inline)) {
+    const std::int64_t b = step / kSegments, s = step % kSegments;
+    const std::int8_t* codes_x = x[b].codes[0] + 16 * s;
+    const std::byte* codes_w = panel.codes + b * 512 + s * (64 * kQuads);
+    if (step % 2 == 0) {
+      multiply<0>(codes_x, codes_w, sums[0]);
+    } else {
+      multiply<1>(codes_x, codes_w, sums[1]);
+    }
+  };
+  start(0);
+  for (std::int64_t step = 0; step < steps; ++step) {
+    if (step + 1 < steps) start(step + 1);
+    scale_sums<MINIMA, TOKENS>(sums[step % 2], x[step / kSegments], HALF ? 1 + static_cast<int>(step % 2) : 0, scale,
+                               minimum, tokens, acc);
+    if (--left == 0) {
+      scale += 16;
+      minimum += panel.groups.step;
+      left = HALF ? 1 : w.blocks_per_group;
+    }
+  }
+  SPARING_UNROLL
+  for (int t = 0; t < kTileTokens; ++t) out[t] = acc[t];
+}
+
+/// The zero of every code of a panel, subtracted in place; tables hold value + 128.
+void subtract_zeros(const IntWeight& w, const Groups& groups, std::byte* codes) {
+  if (w.spec.zero != ZeroKind::constant && w.spec.zero != ZeroKind::integer) return;
+  const int constant = w.table != nullptr ? 128 : w.spec.zero_offset;
+  const std::int64_t quads = w.layout.blocks * 8;
+  for (std::int64_t q = 0; q < quads; ++q) {
+    Ints zero = _mm512_set1_epi8(static_cast<char>(constant));
+    if (w.spec.zero == ZeroKind::integer) {
+      std::int64_t group = w.segments == SegmentKind::half ? q / 4 : q / 8 / w.blocks_per_group;
+      group = group < w.layout.groups ? group : w.layout.groups - 1;
+      const Ints row = _mm512_cvtps_epi32(_mm512_loadu_ps(groups.second + 16 * group));
+      zero = _mm512_mullo_epi32(row, _mm512_set1_epi32(0x01010101));
+    }
+    std::byte* at = codes + 64 * q;
+    _mm512_storeu_si512(at, _mm512_sub_epi8(load_bytes(at), zero));
+  }
+}
+
+template <bool HALF, bool MINIMA>
+void gemm(const IntWeight& w, const Q8Block* x, std::int64_t tokens, const Output& out, std::int64_t begin,
+          std::int64_t end, std::byte* scratch) {
+  const TileConfig config = config_for(HALF ? 4 : 8);
+  _tile_loadconfig(&config);
+  const std::int64_t panel_bytes = w.layout.blocks * 512;
+  std::byte* codes = scratch;
+  scratch += 2 * panel_bytes;
+  const Panel panels[2] = {{codes, take_groups(w, scratch)}, {codes + panel_bytes, take_groups(w, scratch)}};
+  // Tokens whose activations stay in the second-level cache while the panels pass by.
+  const std::int64_t tile_bytes = w.layout.blocks * static_cast<std::int64_t>(sizeof(Q8Block));
+  std::int64_t chunk = (1 << 20) / tile_bytes;
+  chunk = (chunk < 1 ? 1 : chunk) * kTileTokens;
+  for (std::int64_t from = 0; from < tokens; from += chunk) {
+    const std::int64_t to = from + chunk < tokens ? from + chunk : tokens;
+    for (std::int64_t p = begin; p < end; p += 2) {
+      const int count = p + 1 < end ? 2 : 1;
+      for (int i = 0; i < count; ++i) {
+        avx512::unpack_panel(w, p + i, codes + i * panel_bytes);
+        decode_groups(w, p + i, panels[i].groups);
+        subtract_zeros(w, panels[i].groups, codes + i * panel_bytes);
+      }
+      for (std::int64_t t = from; t < to; t += kTileTokens) {
+        const Q8Block* xt = x + t / kTileTokens * w.layout.blocks;
+        const int some = to - t < kTileTokens ? static_cast<int>(to - t) : kTileTokens;
+        for (int i = 0; i < count; ++i) {
+          Floats acc[kTileTokens];
+          if (some == kTileTokens) {
+            tile<HALF, MINIMA, kTileTokens>(w, panels[i], xt, some, acc);
+          } else {
+            tile<HALF, MINIMA, 0>(w, panels[i], xt, some, acc);
+          }
+          const std::int64_t row = (p + i) * 16;
+          for (int k = 0; k < some; ++k) store_rows(out, t + k, row, rows_left(w.rows, row), acc[k]);
+        }
+      }
+    }
+  }
+  _tile_release();
+}
+
+/// Codes less their zeros must be signed bytes.
+bool fits(const IntWeight& w) {
+  if (w.segments != SegmentKind::whole && w.segments != SegmentKind::half) return false;
+  if (w.table != nullptr) return true;
+  if (w.spec.zero == ZeroKind::constant) return w.spec.bits < 8 || w.spec.zero_offset == 128;
+  return w.spec.bits < 8 && (w.spec.zero != ZeroKind::integer || w.spec.zero_bits < 8);
+}
+
+}  // namespace
+
+void int_panels(const IntWeight& w, const Q8Block* x, std::int64_t tokens, const Output& out, std::int64_t begin,
+                std::int64_t end, std::byte* scratch) {
+  if (tokens < kFewestTokens || !fits(w)) return avx512::int_panels(w, x, tokens, out, begin, end, scratch);
+  const bool minima = has_minima(w);
+  if (w.segments == SegmentKind::half)
+    return minima ? gemm<true, true>(w, x, tokens, out, begin, end, scratch)
+                  : gemm<true, false>(w, x, tokens, out, begin, end, scratch);
+  return minima ? gemm<false, true>(w, x, tokens, out, begin, end, scratch)
+                : gemm<false, false>(w, x, tokens, out, begin, end, scratch);
+}
+
+}  // namespace sparing::kernels::amx
+
+namespace sparing::kernels {
+
+const KernelSet amx_kernels = {.int_panels = amx::int_panels,
+                               .dense_panels = avx512::dense_panels,
+                               .csr_panels = avx512::csr_panels,
+                               .quantise = avx512::quantise};
+
+}  // namespace sparing::kernels
