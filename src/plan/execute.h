@@ -55,8 +55,7 @@ struct ExecuteSummary {
 Result<ExecuteSummary> execute(const Plan& plan, const std::vector<BoundSite>& sites, const Assembler& assembler,
                                Journal& journal, const std::filesystem::path& out, const ExecuteOptions& options);
 
-/// Codes one site. The result has exactly the predicted form. Errors: weights that are not finite, what the method
-/// refuses.
+/// Codes one site. The result has exactly the predicted form. Errors: the source's and the method's.
 Result<SiteResult> code_site(const BoundSite& site, const Checkpoint& checkpoint, const Statistics* statistics,
                              std::uint64_t seed, int threads);
 
