@@ -173,7 +173,8 @@ TEST_F(ExecuteTest, WeightsThatAreNotFiniteAreNamed) {
   open();
   const auto summary = run(plan(), folder_ / "out");
   ASSERT_FALSE(summary.ok());
-  EXPECT_NE(summary.error().message.find("layers.1.mlp.up[1, 6] is NaN"), std::string::npos) << summary.error().message;
+  EXPECT_NE(summary.error().message.find("layers.1.mlp.up_proj.weight"), std::string::npos) << summary.error().message;
+  EXPECT_NE(summary.error().message.find("not finite"), std::string::npos);
   EXPECT_FALSE(fs::exists(folder_ / "out"));
 }
 
