@@ -18,7 +18,7 @@ if [[ -z $python ]]; then
 fi
 export SPARING=$PWD/build/release/sparing PROBE=$PWD/build/release/oracle_probe PYTHONPATH=$PWD/tests/oracle/support
 export SPARING_MODELS=${SPARING_MODELS:-$PWD/models} SPARING_DATA=${SPARING_DATA:-$(realpath -m ../shared/data)}
-export HF_HUB_OFFLINE=1 TRANSFORMERS_VERBOSITY=error
+export HF_HUB_OFFLINE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TQDM_DISABLE=1 TRANSFORMERS_VERBOSITY=error
 
 if (($#)); then names=("$@"); else mapfile -t names < <(basename -s .py tests/oracle/*.py); fi
 passed=0 skipped=0 failed=()

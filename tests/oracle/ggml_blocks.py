@@ -6,6 +6,7 @@ import tempfile
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType as T, GGUFReader, GGUFWriter
 from gguf.quants import dequantize
+from gguf_reference import unpermuted
 from oracle_support import MODELS, need, tensors, weight
 
 HIDDEN, FFN, VOCAB = 256, 512, 32
@@ -55,14 +56,6 @@ def write_model(path, rng, kind):
 def canonical(name):
     parts = name.removesuffix('.weight').split('.')
     return CANONICAL[parts[0]] if len(parts) == 1 else f'layers.{parts[1]}.{CANONICAL[parts[2]]}'
-
-
-def unpermuted(name, w, heads, kv_heads):
-    """GGUF keeps q's and k's rotated pairs adjacent; Hugging Face, and so Sparing, in halves."""
-    if '.attn_q.' not in name and '.attn_k.' not in name:
-        return w
-    n = heads if '.attn_q.' in name else kv_heads
-    return w.reshape(n, w.shape[0] // n // 2, 2, -1).swapaxes(1, 2).reshape(w.shape)
 
 
 def compare(path, heads, kv_heads, most=None):
