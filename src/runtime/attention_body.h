@@ -4,15 +4,12 @@
 // A masked position contributes an exact zero, so a query's result is the same whether its block was computed alone
 // (decoding) or beside later positions (a prompt).
 #pragma once
+#include "runtime/kv_body.h"
 #include "runtime/ops.h"
 #include "runtime/simd.h"
 
 namespace sparing {
 namespace {
-
-inline std::int64_t padded(std::int64_t n) {
-  return (n + kLanes - 1) / kLanes * kLanes;
-}
 
 /// c[r][16 * V] (+)= sum over i < depth, ascending, of a[r][i] * b[i][16 * V].
 template <int R, int V>
@@ -82,34 +79,6 @@ inline void product(std::int64_t rows, std::int64_t depth, std::int64_t columns,
   }
   for (; j < columns; j += kLanes) {
     product_columns<1>(rows, depth, a, a_stride, b + j, b_stride, c + j, c_stride, accumulate);
-  }
-}
-
-/// Panels of keys to [head_dim][64] floats, values to [positions][padded head_dim].
-inline void load_keys(const KvHead& kv, std::int64_t block, std::int64_t panels, std::int64_t head_dim, float* out) {
-  for (std::int64_t p = 0; p < panels; ++p) {
-    const std::int64_t start = (block * (kKeyBlock / kKeyPanel) + p) * head_dim * kKeyPanel;
-    if (kv.type == KvType::f16) {
-      const auto* in = reinterpret_cast<const std::uint16_t*>(kv.keys) + start;
-      for (std::int64_t d = 0; d < head_dim; ++d) {
-        store(out + d * kKeyBlock + p * kKeyPanel, load_half(in + d * kKeyPanel));
-      }
-    } else {
-      const auto* in = reinterpret_cast<const float*>(kv.keys) + start;
-      for (std::int64_t d = 0; d < head_dim; ++d) {
-        store(out + d * kKeyBlock + p * kKeyPanel, load(in + d * kKeyPanel));
-      }
-    }
-  }
-}
-inline void load_values(const KvHead& kv, std::int64_t block, std::int64_t positions, std::int64_t stride, float* out) {
-  const std::int64_t start = block * kKeyBlock * stride, n = positions * stride;
-  if (kv.type == KvType::f16) {
-    const auto* in = reinterpret_cast<const std::uint16_t*>(kv.values) + start;
-    for (std::int64_t i = 0; i < n; i += kLanes) store(out + i, load_half(in + i));
-  } else {
-    const auto* in = reinterpret_cast<const float*>(kv.values) + start;
-    for (std::int64_t i = 0; i < n; i += kLanes) store(out + i, load(in + i));
   }
 }
 
@@ -190,8 +159,8 @@ void attend(const AttentionTile& tile) {
     const std::int64_t base = block * kKeyBlock;
     const std::int64_t positions = last + 1 - base < kKeyBlock ? last + 1 - base : kKeyBlock;
     const std::int64_t panels = (positions + kKeyPanel - 1) / kKeyPanel;
-    load_keys(tile.kv, block, panels, head_dim, s.keys);
-    load_values(tile.kv, block, positions, stride, s.values);
+    load_keys(tile.kv, block, panels, head_dim, block == tile.position / kKeyBlock, s.keys);
+    load_values(tile.kv, base, positions, stride, s.values);
     product(rows, head_dim, panels * kKeyPanel, s.q, stride, s.keys, kKeyBlock, s.scores, kKeyBlock, false);
     for (std::int64_t r = 0; r < rows; ++r) {
       const std::int64_t own = tile.position + r / group - base;
@@ -207,26 +176,6 @@ void attend(const AttentionTile& tile) {
     for (std::int64_t i = 0; i < head_dim; i += kLanes) {
       const std::int64_t n = head_dim - i < kLanes ? head_dim - i : kLanes;
       store(out + i, load(s.out + r * stride + i) / total, n);
-    }
-  }
-}
-
-void store_kv(const KvHead& kv, const float* key, const float* value, std::int64_t position, std::int64_t head_dim) {
-  const std::int64_t stride = padded(head_dim), panel = position / kKeyPanel * head_dim * kKeyPanel;
-  const std::int64_t lane = position % kKeyPanel;
-  for (std::int64_t i = 0; i < stride; i += kLanes) {
-    const std::int64_t n = head_dim - i < kLanes ? head_dim - i : kLanes;
-    const Vec k = load(key + i, n), v = load(value + i, n);
-    if (kv.type == KvType::f16) {
-      alignas(64) std::uint16_t half[kLanes];
-      store_half(half, k);
-      auto* keys = reinterpret_cast<std::uint16_t*>(kv.keys) + panel + lane;
-      for (std::int64_t j = 0; j < n; ++j) keys[(i + j) * kKeyPanel] = half[j];
-      store_half(reinterpret_cast<std::uint16_t*>(kv.values) + position * stride + i, v);
-    } else {
-      auto* keys = reinterpret_cast<float*>(kv.keys) + panel + lane;
-      for (std::int64_t j = 0; j < n; ++j) keys[(i + j) * kKeyPanel] = key[i + j];
-      store(reinterpret_cast<float*>(kv.values) + position * stride + i, v);
     }
   }
 }

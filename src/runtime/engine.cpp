@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::int64_t kDefaultContext = 4096;
 constexpr std::uint64_t kActivationBytes = 24 * kMiB;  // of the 48 MiB above weights and KV
-constexpr std::int64_t kTileRows = 48;
+constexpr std::int64_t kTileRows = 64;
 
 /// Tokens in a pass, so that activations stay small.
 std::int64_t fitting_batch(const EngineOptions& options, const Schedule& schedule) {
@@ -45,7 +45,8 @@ Result<std::unique_ptr<Engine>> Engine::load(std::shared_ptr<const Checkpoint> c
   SPARING_TRY(impl.schedule, compile(graph));
   impl.batch = std::min(fitting_batch(options, impl.schedule), impl.context * options.sequences);
 
-  SPARING_TRY(const std::uint64_t kv, KvCache::bytes_needed(impl.config, impl.context, options.sequences, options.kv));
+  SPARING_TRY(const std::uint64_t kv,
+              KvCache::bytes_needed(impl.config, impl.context, options.sequences, impl.batch, options.kv));
   std::uint64_t needed = kv + kActivationBytes;
   for (const TensorEntry& entry : checkpoint->tensors()) {
     needed = checked_add(needed, entry.stored_bytes).value_or(~std::uint64_t{0});
@@ -60,7 +61,7 @@ Result<std::unique_ptr<Engine>> Engine::load(std::shared_ptr<const Checkpoint> c
   impl.ops = &chosen_ops();
   impl.pool = std::make_unique<ThreadPool>(options.threads);
   SPARING_CHECK_OK(impl.load_weights(*checkpoint));
-  SPARING_TRY(impl.cache, KvCache::create(impl.config, impl.context, options.sequences, options.kv));
+  SPARING_TRY(impl.cache, KvCache::create(impl.config, impl.context, options.sequences, impl.batch, options.kv));
   impl.lengths.assign(static_cast<std::size_t>(options.sequences), 0);
   impl.allocate();
   return engine;
@@ -170,7 +171,7 @@ Status Engine::forward(std::int32_t sequence, std::span<const Token> tokens, std
                        std::to_string(vocab) + " and at most one row a token");
   }
   SPARING_CHECK_OK(impl.check(tokens));
-  std::int64_t& length = impl.lengths[static_cast<std::size_t>(sequence)];
+  const std::int64_t length = impl.lengths[static_cast<std::size_t>(sequence)];
   const auto count = static_cast<std::int64_t>(tokens.size());
   if (count > impl.context - length) {
     return resource_error("[forward] " + std::to_string(length + count) + " positions: the context holds " +
@@ -179,11 +180,8 @@ Status Engine::forward(std::int32_t sequence, std::span<const Token> tokens, std
   const std::int64_t first_wanted = count - static_cast<std::int64_t>(logits.size() / vocab);
   for (std::int64_t begin = 0; begin < count; begin += impl.batch) {
     const std::int64_t end = std::min(count, begin + impl.batch);
-    impl.rows.clear();
-    for (std::int64_t i = begin; i < end; ++i) {
-      impl.rows.push_back({.token = tokens[static_cast<std::size_t>(i)], .sequence = sequence, .position = length++});
-    }
-    impl.runs.assign(1, {.first = 0, .count = end - begin});
+    impl.begin_pass();
+    impl.add_run(sequence, tokens.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin)));
     const std::int64_t wanted = std::max<std::int64_t>(0, first_wanted - begin);
     const std::int64_t written = std::max<std::int64_t>(0, begin - first_wanted);
     impl.pass(wanted, wanted < end - begin ? logits.data() + static_cast<std::size_t>(written) * vocab : nullptr);
@@ -213,14 +211,8 @@ Status Engine::decode(std::span<const std::int32_t> sequences, std::span<const T
   }
   for (std::size_t begin = 0; begin < sequences.size(); begin += static_cast<std::size_t>(impl.batch)) {
     const std::size_t end = std::min(sequences.size(), begin + static_cast<std::size_t>(impl.batch));
-    impl.rows.clear();
-    impl.runs.clear();
-    for (std::size_t i = begin; i < end; ++i) {
-      const std::int32_t sequence = sequences[i];
-      impl.runs.push_back({.first = static_cast<std::int64_t>(impl.rows.size()), .count = 1});
-      impl.rows.push_back(
-          {.token = tokens[i], .sequence = sequence, .position = impl.lengths[static_cast<std::size_t>(sequence)]++});
-    }
+    impl.begin_pass();
+    for (std::size_t i = begin; i < end; ++i) impl.add_run(sequences[i], tokens.subspan(i, 1));
     impl.pass(0, logits.data() + begin * vocab);
   }
   return {};
@@ -237,7 +229,7 @@ std::int64_t Engine::length(std::int32_t sequence) const {
 }
 void Engine::truncate(std::int32_t sequence, std::int64_t length) {
   std::int64_t& held = impl_->lengths[static_cast<std::size_t>(sequence)];
-  held = std::clamp<std::int64_t>(length, 0, held);
+  if (length < held) held = impl_->cache.truncate(sequence, std::max<std::int64_t>(length, 0));
 }
 std::uint64_t Engine::weight_bytes() const {
   return impl_->weight_bytes;

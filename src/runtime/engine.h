@@ -40,7 +40,8 @@ class Engine {
   std::int64_t context() const;
   /// Positions in use by a sequence.
   std::int64_t length(std::int32_t sequence) const;
-  /// Forgets positions from `length` on.
+  /// Forgets positions from `length` on. A cache with coded keys may have to forget more, back to the start of a block
+  /// of 64, when more than its newest block goes: ask length() afterwards.
   void truncate(std::int32_t sequence, std::int64_t length);
 
   /// Appends `tokens` to a sequence. Logits [n, vocab] of its last n = logits.size() / vocab tokens are written; n may

@@ -56,13 +56,17 @@ struct Engine::Impl {
   void allocate();
 
   Status check(std::span<const Token> tokens) const;
-  /// rows and runs are set; logits of the rows from `wanted` on go to `logits`.
+  /// Starts a pass's list of rows; add_run() appends to it.
+  void begin_pass();
+  void add_run(std::int32_t sequence, std::span<const Token> tokens);
+  /// Runs the rows listed; logits of those from `wanted` on go to `logits`.
   void pass(std::int64_t wanted, float* logits);
   void run_steps(std::span<const Step> steps, std::int64_t from, float* logits);
   void run_rows(const Step& step, std::int64_t from);
   void run_row_op(const RowOp& op, std::int64_t row);
   void run_products(const Step& step, std::int64_t from, float* logits);
   void run_attention(const AttentionOp& op);
+  void code_keys(const AttentionOp& op);
   void attend(const AttentionOp& op, const Run& run, std::int64_t first, std::int64_t tokens, std::int32_t head,
               std::int32_t heads, int worker);
   void fill_angles(std::int64_t positions);

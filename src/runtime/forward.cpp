@@ -1,5 +1,6 @@
 // One pass over a batch of tokens: the schedule's steps in order. Nothing here allocates.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "runtime/engine_impl.h"
@@ -16,6 +17,19 @@ void Engine::Impl::fill_angles(std::int64_t positions) {
       sines[row + i] = static_cast<float>(std::sin(angle));
     }
   }
+}
+
+void Engine::Impl::begin_pass() {
+  rows.clear();
+  runs.clear();
+}
+
+void Engine::Impl::add_run(std::int32_t sequence, std::span<const Token> tokens) {
+  std::int64_t& length = lengths[static_cast<std::size_t>(sequence)];
+  const auto count = static_cast<std::int64_t>(tokens.size());
+  cache.begin(sequence, length, count);
+  runs.push_back({.first = static_cast<std::int64_t>(rows.size()), .count = count});
+  for (const Token token : tokens) rows.push_back({.token = token, .sequence = sequence, .position = length++});
 }
 
 void Engine::Impl::pass(std::int64_t wanted, float* logits) {
@@ -44,6 +58,9 @@ void Engine::Impl::run_steps(std::span<const Step> steps, std::int64_t from, flo
 
 void Engine::Impl::run_rows(const Step& step, std::int64_t from) {
   const std::int64_t count = static_cast<std::int64_t>(rows.size()) - from;
+  if (step.rows.back().kind == RowOp::Kind::store_kv) {
+    for (const Run& run : runs) cache.stage(step.rows.back().layer, rows[static_cast<std::size_t>(run.first)].sequence);
+  }
   // One token's work is shorter than waking a thread.
   pool->parallel_for(count, 2, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t row = from + begin; row < from + end; ++row) {
@@ -83,7 +100,7 @@ void Engine::Impl::run_row_op(const RowOp& op, std::int64_t row) {
       break;
     case RowOp::Kind::store_kv:
       for (std::int32_t h = 0; h < op.heads; ++h) {
-        ops->store_kv(cache.head(op.layer, info.sequence, h), at(op.a, row) + h * head_dim,
+        ops->store_kv(cache.head(op.layer, info.sequence, h, info.position), at(op.a, row) + h * head_dim,
                       at(op.b, row) + h * head_dim, info.position, head_dim);
       }
       break;
@@ -116,12 +133,13 @@ void Engine::Impl::attend(const AttentionOp& op, const Run& run, std::int64_t fi
                .head_dim = config.head_dim,
                .window = op.window,
                .scale = 1.0f / std::sqrt(static_cast<float>(config.head_dim)),
-               .kv = cache.head(op.layer, info.sequence, head / (op.heads / op.kv_heads)),
+               .kv = cache.head(op.layer, info.sequence, head / (op.heads / op.kv_heads), info.position),
                .scratch = reinterpret_cast<float*>(attention_scratch.data()) + worker * scratch_floats});
 }
 
 void Engine::Impl::run_attention(const AttentionOp& op) {
   const std::int32_t group = op.heads / op.kv_heads;
+  if (cache.coded()) code_keys(op);
   if (runs.size() == rows.size()) {
     // Single tokens: any number of heads to a worker, those of one KV head together.
     pool->parallel_for(
@@ -135,15 +153,34 @@ void Engine::Impl::run_attention(const AttentionOp& op) {
         });
     return;
   }
+  // Tiles begin at multiples of a power of two up to the key block, so none lies across two blocks.
+  const auto tokens = static_cast<std::int64_t>(
+      std::bit_floor(static_cast<std::uint64_t>(std::clamp<std::int64_t>(tile_rows / group, 1, kKeyBlock))));
   for (const Run& run : runs) {
-    const std::int64_t tokens = std::max<std::int64_t>(1, tile_rows / group), tiles = (run.count + tokens - 1) / tokens;
+    const std::int64_t position = rows[static_cast<std::size_t>(run.first)].position, before = position % tokens;
+    const std::int64_t tiles = (before + run.count + tokens - 1) / tokens;
     pool->parallel_for(tiles * op.kv_heads, 1, [&](std::int64_t begin, std::int64_t end, int worker) {
       for (std::int64_t i = begin; i < end; ++i) {
         // Later tiles see more keys: taking them alternately from both ends gives each worker the same work.
         const std::int64_t turn = i % tiles, tile = turn % 2 == 0 ? turn / 2 : tiles - 1 - turn / 2;
-        const std::int64_t first = tile * tokens;
-        attend(op, run, first, std::min(tokens, run.count - first), static_cast<std::int32_t>(i / tiles) * group, group,
-               worker);
+        const std::int64_t first = std::max<std::int64_t>(0, tile * tokens - before);
+        const std::int64_t last = std::min((tile + 1) * tokens - before, run.count);
+        attend(op, run, first, last - first, static_cast<std::int32_t>(i / tiles) * group, group, worker);
+      }
+    });
+  }
+}
+
+/// Blocks that this pass has filled: later blocks' queries see them coded.
+void Engine::Impl::code_keys(const AttentionOp& op) {
+  for (const Run& run : runs) {
+    const Row& info = rows[static_cast<std::size_t>(run.first)];
+    const std::int64_t first = info.position / kKeyBlock, end = (info.position + run.count) / kKeyBlock;
+    pool->parallel_for((end - first) * op.kv_heads, 1, [&](std::int64_t from, std::int64_t to, int) {
+      for (std::int64_t i = from; i < to; ++i) {
+        const std::int64_t block = first + i / op.kv_heads;
+        const auto head = static_cast<std::int32_t>(i % op.kv_heads);
+        ops->code_keys(cache.head(op.layer, info.sequence, head, block * kKeyBlock), block, config.head_dim);
       }
     });
   }

@@ -66,8 +66,8 @@ class Loop {
     }
     const auto parted = std::mismatch(held_.begin(), held_.end(), prompt.begin(), prompt.end()).first - held_.begin();
     // The last token is always computed: its logits are wanted.
-    const std::int64_t common = std::min<std::int64_t>(parted, length - 1);
-    engine_.truncate(sequence_, common);
+    engine_.truncate(sequence_, std::min<std::int64_t>(parted, length - 1));
+    const std::int64_t common = engine_.length(sequence_);
     held_.resize(static_cast<std::size_t>(common));
     out_.prompt_tokens = length;
     out_.reused_tokens = common;

@@ -15,16 +15,24 @@ inline constexpr std::int64_t kKeyBlock = 64;
 /// Positions per panel of stored keys.
 inline constexpr std::int64_t kKeyPanel = 16;
 
-/// One KV head's keys and values for one sequence.
-/// Keys: [position / 16][head_dim][16], the operand of a product with 16 positions per register.
-/// Values: [position][value_stride], value_stride = head_dim rounded up to 16; the padding is zero.
+/// One KV head's keys and values for one sequence; `padded` is head_dim rounded up to 16, the padding zero.
+/// f32, f16. Keys: [position / 16][head_dim][16], the operand of a product with 16 positions per register.
+///           Values: [position][padded].
+/// int8, int4. Keys: for each block of 64 positions f16 scales [head_dim], f16 minima [head_dim], then codes
+///           [4][head_dim][16]. Values: for each position codes [padded], f16 scale, f16 minimum. A run of 16 4-bit
+///           codes is 8 bytes: code i in the low half of byte i, code i + 8 in its high half.
 struct KvHead {
   KvType type;
   std::byte* keys;
   std::byte* values;
+  std::uint16_t* recent;  ///< int8, int4: one block's keys in f16, [4][head_dim][16]
 };
+/// Bytes of 64 positions' keys (values), padding included.
+std::uint64_t key_block_bytes(KvType type, std::int64_t head_dim);
+std::uint64_t value_block_bytes(KvType type, std::int64_t head_dim);
 
-/// `tokens` consecutive positions of one sequence x the `group` query heads that share one KV head.
+/// `tokens` consecutive positions of one sequence x the `group` query heads that share one KV head. With coded keys all
+/// positions are of one block, whose keys kv.recent holds.
 struct AttentionTile {
   const float* q;  ///< first token, first head of the group; head h of token t at q + t * q_stride + h * head_dim
   float* out;      ///< likewise
@@ -49,9 +57,11 @@ struct Ops {
   /// each. `out` may be `x`.
   void (*rope)(const float* x, float* out, std::int64_t heads, std::int64_t head_dim, std::int64_t dimension,
                const float* cosine, const float* sine);
-  /// Stores one position's key and value, head_dim floats each.
+  /// Stores one position's key and value, head_dim floats each. A coded type's key goes to kv.recent only.
   void (*store_kv)(const KvHead& kv, const float* key, const float* value, std::int64_t position,
                    std::int64_t head_dim);
+  /// Codes the 64 keys in kv.recent as block `block`.
+  void (*code_keys)(const KvHead& kv, std::int64_t block, std::int64_t head_dim);
   /// out = softmax(q k' scale) v over the positions each token may see: its own and earlier, `window` of them if > 0.
   void (*attend)(const AttentionTile& tile);
 };

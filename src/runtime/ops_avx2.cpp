@@ -4,8 +4,13 @@
 namespace sparing {
 
 const Ops& avx2_ops() {
-  static constexpr Ops ops{
-      .rms_norm = rms_norm, .add = add, .swiglu = swiglu, .rope = rope, .store_kv = store_kv, .attend = attend};
+  static constexpr Ops ops{.rms_norm = rms_norm,
+                           .add = add,
+                           .swiglu = swiglu,
+                           .rope = rope,
+                           .store_kv = store_kv,
+                           .code_keys = code_keys,
+                           .attend = attend};
   return ops;
 }
 

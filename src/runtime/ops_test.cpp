@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -131,7 +132,8 @@ class Attention : public ::testing::TestWithParam<AttentionCase> {
     const auto stride = (p.head_dim + 15) / 16 * 16, positions = (p.tokens + 63) / 64 * 64;
     keys = Buffer(static_cast<std::size_t>(positions * p.head_dim * 4));
     values = Buffer(static_cast<std::size_t>(positions * stride * 4));
-    head = {.type = p.type, .keys = keys.data(), .values = values.data()};
+    recent = Buffer(static_cast<std::size_t>(kKeyBlock * p.head_dim * 2));
+    head = {.type = p.type, .keys = keys.data(), .values = values.data(), .recent = recent.as<std::uint16_t>().data()};
   }
   float kept(float x) const { return GetParam().type == KvType::f16 ? f16_to_f32(f32_to_f16(x)) : x; }
 
@@ -165,7 +167,7 @@ class Attention : public ::testing::TestWithParam<AttentionCase> {
   }
 
   std::vector<float> q, k, v;
-  Buffer keys, values;
+  Buffer keys, values, recent;
   KvHead head{};
 };
 
@@ -209,6 +211,88 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(AttentionCase{1, 8, 1, 0, KvType::f32}, AttentionCase{150, 64, 3, 0, KvType::f16},
                       AttentionCase{150, 64, 1, 0, KvType::f32}, AttentionCase{200, 20, 2, 70, KvType::f16},
                       AttentionCase{130, 128, 4, 1, KvType::f32}, AttentionCase{70, 80, 7, 64, KvType::f32}));
+
+struct CodedCase {
+  std::int64_t head_dim;
+  KvType type;
+};
+class Coded : public ::testing::TestWithParam<CodedCase> {};
+
+TEST_P(Coded, KeysAndValuesComeBackWithinHalfAStep) {
+  const auto [head_dim, type] = GetParam();
+  const auto n = static_cast<std::size_t>(head_dim);
+  const float top = type == KvType::int8 ? 255.0f : 15.0f;
+  auto keys = noise(64 * n, 11), values = noise(65 * n, 12);
+  for (std::size_t t = 0; t < 64; ++t) keys[t * n] = 0.5f;         // a constant channel
+  for (std::size_t t = 0; t < 64; ++t) keys[t * n + 1] *= 100.0f;  // an outlier channel
+  std::vector<std::byte> first_keys, first_values;
+  for (const Ops* ops : tables()) {
+    Buffer k(2 * key_block_bytes(type, head_dim)), v(2 * value_block_bytes(type, head_dim)), recent(64 * n * 2);
+    const KvHead kv{.type = type, .keys = k.data(), .values = v.data(), .recent = recent.as<std::uint16_t>().data()};
+    for (std::size_t t = 0; t < 64; ++t) {
+      ops->store_kv(kv, &keys[t * n], &values[t * n], static_cast<std::int64_t>(t), head_dim);
+    }
+    ops->code_keys(kv, 0, head_dim);
+    std::vector<std::byte> kept_keys(k.data(), k.data() + k.size()), kept_values(v.data(), v.data() + v.size());
+    if (first_keys.empty()) {
+      first_keys = kept_keys;
+      first_values = kept_values;
+    }
+    EXPECT_EQ(first_keys, kept_keys);
+    EXPECT_EQ(first_values, kept_values);
+
+    // With a zero query every position weighs the same: the output is the mean of the values as kept.
+    Buffer scratch(static_cast<std::size_t>(attention_scratch(1, head_dim)) * sizeof(float));
+    std::vector<float> query(n, 0.0f), out(n);
+    ops->store_kv(kv, &keys[0], &values[64 * n], 64, head_dim);
+    AttentionTile tile{.q = query.data(),
+                       .out = out.data(),
+                       .q_stride = head_dim,
+                       .out_stride = head_dim,
+                       .position = 64,
+                       .tokens = 1,
+                       .group = 1,
+                       .head_dim = static_cast<std::int32_t>(head_dim),
+                       .window = 0,
+                       .scale = 1.0f,
+                       .kv = kv,
+                       .scratch = scratch.as<float>().data()};
+    ops->attend(tile);
+    double worst_step = 0;
+    for (std::size_t t = 0; t < 65; ++t) {
+      const auto [low, high] = std::minmax_element(&values[t * n], &values[t * n] + n);
+      worst_step = std::max<double>(worst_step, (*high - *low) / top);
+    }
+    for (std::size_t d = 0; d < n; ++d) {
+      double mean = 0;
+      for (std::size_t t = 0; t < 65; ++t) mean += values[t * n + d] / 65.0;
+      EXPECT_NEAR(out[d], mean, 0.51 * worst_step + 2e-3);  // f16 of scale and minimum
+    }
+    // A query along the outlier channel weighs by that channel's coded keys.
+    query.assign(n, 0.0f);
+    query[1] = 0.01f;
+    ops->attend(tile);
+    double low = 1e9, high = -1e9;
+    for (std::size_t t = 0; t < 64; ++t) {
+      low = std::min<double>(low, keys[t * n + 1]);
+      high = std::max<double>(high, keys[t * n + 1]);
+    }
+    const double slack = std::exp(2 * 0.01 * 0.51 * (high - low) / top) - 1;
+    for (std::size_t d = 0; d < n; ++d) {
+      double total = std::exp(0.01 * keys[1]), want = total * values[64 * n + d], absolute = total * 4;
+      for (std::size_t t = 0; t < 64; ++t) {
+        const double w = std::exp(0.01 * keys[t * n + 1]);
+        total += w;
+        want += w * values[t * n + d];
+        absolute += w * std::abs(values[t * n + d]);
+      }
+      EXPECT_NEAR(out[d], want / total, slack * absolute / total + 0.51 * worst_step + 4e-3);
+    }
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Shapes, Coded,
+                         ::testing::Values(CodedCase{64, KvType::int8}, CodedCase{64, KvType::int4},
+                                           CodedCase{20, KvType::int4}, CodedCase{8, KvType::int8}));
 
 }  // namespace
 }  // namespace sparing

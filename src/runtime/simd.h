@@ -47,6 +47,20 @@ inline Vec load_half(const std::uint16_t* p) {
 inline void store_half(std::uint16_t* p, Vec a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_maskz_cvtps_ph(0xFFFF, a.v, _MM_FROUND_TO_NEAREST_INT));
 }
+inline Vec load_codes(__m128i codes) {
+  return {_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(codes))};
+}
+inline Vec load_code8(const std::uint8_t* p) {
+  return load_codes(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+inline Vec load_code4(const std::uint8_t* p) {
+  const __m128i both = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  return load_codes(_mm_and_si128(_mm_unpacklo_epi64(both, _mm_srli_epi16(both, 4)), _mm_set1_epi8(15)));
+}
+/// n of each lane t = 1.5 * 2^23 + n, 0 <= n <= 255.
+inline void store_code8(std::uint8_t* p, Vec t) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_maskz_cvtepi32_epi8(0xFFFF, _mm512_castps_si512(t.v)));
+}
 inline Vec splat(float x) {
   return {_mm512_set1_ps(x)};
 }
@@ -120,6 +134,22 @@ inline Vec load_half(const std::uint16_t* p) {
 inline void store_half(std::uint16_t* p, Vec a) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(a.v[0], _MM_FROUND_TO_NEAREST_INT));
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 8), _mm256_cvtps_ph(a.v[1], _MM_FROUND_TO_NEAREST_INT));
+}
+inline Vec load_codes(__m128i codes) {
+  return {{_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(codes)),
+           _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(codes, 8)))}};
+}
+inline Vec load_code8(const std::uint8_t* p) {
+  return load_codes(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+inline Vec load_code4(const std::uint8_t* p) {
+  const __m128i both = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  return load_codes(_mm_and_si128(_mm_unpacklo_epi64(both, _mm_srli_epi16(both, 4)), _mm_set1_epi8(15)));
+}
+inline void store_code8(std::uint8_t* p, Vec t) {
+  alignas(32) float lane[kLanes];
+  store(lane, t);
+  for (int i = 0; i < kLanes; ++i) p[i] = static_cast<std::uint8_t>(__builtin_bit_cast(std::uint32_t, lane[i]));
 }
 inline Vec splat(float x) {
   return {{_mm256_set1_ps(x), _mm256_set1_ps(x)}};
@@ -213,6 +243,15 @@ inline Vec load_half(const std::uint16_t* p) {
 inline void store_half(std::uint16_t* p, Vec a) {
   for (int i = 0; i < kLanes; ++i) p[i] = float_to_half(a.v[i]);
 }
+inline Vec load_code8(const std::uint8_t* p) {
+  return lanes([&](int i) { return static_cast<float>(p[i]); });
+}
+inline Vec load_code4(const std::uint8_t* p) {
+  return lanes([&](int i) { return static_cast<float>(i < 8 ? p[i] & 15 : p[i - 8] >> 4); });
+}
+inline void store_code8(std::uint8_t* p, Vec t) {
+  for (int i = 0; i < kLanes; ++i) p[i] = static_cast<std::uint8_t>(bits_of(t.v[i]));
+}
 inline Vec splat(float x) {
   return lanes([&](int) { return x; });
 }
@@ -252,12 +291,26 @@ inline Vec pow2_of_shifted(Vec t) {
 
 #endif
 
+inline void store_code4(std::uint8_t* p, Vec t) {
+  std::uint8_t codes[kLanes];
+  store_code8(codes, t);
+  for (int i = 0; i < kLanes / 2; ++i) p[i] = static_cast<std::uint8_t>(codes[i] | codes[i + 8] << 4);
+}
+
 /// Sum of the lanes as a tree: 8 + 8, 4 + 4, 2 + 2, 1 + 1.
 inline float sum_of(Vec a) {
   alignas(64) float t[kLanes];
   store(t, a);
   for (int width = kLanes / 2; width > 0; width /= 2) {
     for (int i = 0; i < width; ++i) t[i] += t[i + width];
+  }
+  return t[0];
+}
+inline float min_of(Vec a) {
+  alignas(64) float t[kLanes];
+  store(t, a);
+  for (int width = kLanes / 2; width > 0; width /= 2) {
+    for (int i = 0; i < width; ++i) t[i] = t[i] < t[i + width] ? t[i] : t[i + width];
   }
   return t[0];
 }
@@ -268,6 +321,23 @@ inline float max_of(Vec a) {
     for (int i = 0; i < width; ++i) t[i] = t[i] > t[i + width] ? t[i] : t[i + width];
   }
   return t[0];
+}
+
+inline float half_at(const std::uint16_t* p) {
+#if defined(__F16C__)
+  return _cvtsh_ss(*p);
+#else
+  return half_to_float(*p);
+#endif
+}
+/// Rounded to f16 and back; the bits to `out`.
+inline float rounded_half(float x, std::uint16_t* out) {
+#if defined(__F16C__)
+  *out = _cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT);
+#else
+  *out = float_to_half(x);
+#endif
+  return half_at(out);
 }
 
 /// e^x to about 1.5 ulp; 0 below -87.3 (also for -inf), finite above 88; NaN stays NaN.
