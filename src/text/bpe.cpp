@@ -75,10 +75,28 @@ class Bpe final : public TokenModel {
       fallback_ = byte_fallback_ids(spec, index);
     }
     if (spec.model == TokenizerSpec::Model::bpe_by_score) rank_scores();
+    if (!spec.byte_level) find_breaker();
     whole_ = std::vector<std::atomic<std::uint8_t>>(spec.pieces.size());
   }
 
   void encode(std::string_view word, std::vector<Token>& out) const override {
+    if (breaker_.empty()) {
+      encode_part(word, out);
+      return;
+    }
+    std::size_t begin = 0;
+    for (std::size_t at = word.find(breaker_); at != std::string_view::npos;) {
+      if (at > begin && !word.substr(0, at).ends_with(breaker_)) {
+        encode_part(word.substr(begin, at - begin), out);
+        begin = at;
+      }
+      at = word.find(breaker_, at + breaker_.size());
+    }
+    encode_part(word.substr(begin), out);
+  }
+
+ private:
+  void encode_part(std::string_view word, std::vector<Token>& out) const {
     if (word.empty()) return;
     const Token whole = index_.find(spec_.pieces, word);
     if (whole >= 0) {
@@ -104,7 +122,30 @@ class Bpe final : public TokenModel {
     merge(word, out);
   }
 
- private:
+  /// SentencePiece-style models get a whole text as one word. Where no piece holds a space mark after anything else,
+  /// nothing merges across the place before a mark, and the text can be taken apart there. (Not with ignore_merges,
+  /// which looks the whole word up.)
+  void find_breaker() {
+    if (spec_.ignore_merges) return;
+    std::size_t most = 0;
+    for (const std::string_view mark : {std::string_view("\xE2\x96\x81"), std::string_view(" ")}) {
+      if (index_.find(spec_.pieces, mark) < 0) continue;
+      std::size_t begin_with = 0;
+      bool inside = false;
+      for (std::size_t i = 0; i < spec_.pieces.size() && !inside; ++i) {
+        if (!spec_.in_model[i]) continue;
+        std::string_view piece = spec_.pieces[i];
+        begin_with += piece.starts_with(mark);
+        while (piece.starts_with(mark)) piece.remove_prefix(mark.size());
+        inside = piece.find(mark) != std::string_view::npos;
+      }
+      if (!inside && begin_with > most) {
+        most = begin_with;
+        breaker_ = mark;
+      }
+    }
+  }
+
   static constexpr std::uint8_t kUnknown = 0, kItself = 1, kOther = 2;
 
   void rank_scores() {
@@ -268,6 +309,7 @@ class Bpe final : public TokenModel {
   MergeTable table_;
   std::array<Token, 256> bytes_{};
   std::vector<Token> fallback_;
+  std::string_view breaker_;
   std::vector<std::uint32_t> rank_;  ///< by score: of each piece; equal scores, equal ranks
   mutable std::vector<std::atomic<std::uint8_t>> whole_;
 };

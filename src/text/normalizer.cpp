@@ -1,5 +1,6 @@
 #include "text/normalizer.h"
 
+#include "text/normal_forms.h"
 #include "text/unicode.h"
 
 namespace sparing {
@@ -63,7 +64,11 @@ std::string Normalizer::apply(std::string_view text) const {
       case Kind::strip:
         now = std::string(strip(now, step.left, step.right));
         break;
-      default:
+      case Kind::nfc:
+        now = to_nfc(now);
+        break;
+      case Kind::nfd:
+        now = to_nfd(now);
         break;
     }
   }

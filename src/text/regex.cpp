@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "text/regex_dialect.h"
 #include "text/unicode.h"
 
 namespace sparing {
@@ -12,29 +13,6 @@ namespace {
 
 constexpr std::size_t kLongestPattern = 1 << 16;
 constexpr std::uint32_t kMatchLimit = 1'000'000, kDepthLimit = 10'000, kHeapLimitKiB = 16 * 1024;
-
-/// Oniguruma's classes nest and intersect, PCRE2's do not.
-bool has_class_operation(std::string_view pattern) {
-  bool inside = false;
-  for (std::size_t i = 0; i < pattern.size(); ++i) {
-    const char c = pattern[i];
-    if (c == '\\') {
-      ++i;
-    } else if (!inside) {
-      inside = c == '[';
-      if (inside && pattern.substr(i + 1, 1) == "^") ++i;
-      if (inside && pattern.substr(i + 1, 1) == "]") ++i;
-    } else if (c == ']') {
-      inside = false;
-    } else if (c == '[' && pattern.substr(i + 1, 1) == ":") {
-      const std::size_t end = pattern.find(":]", i + 2);
-      if (end != std::string_view::npos) i = end + 1;
-    } else if (c == '[' || pattern.substr(i, 2) == "&&") {
-      return true;
-    }
-  }
-  return false;
-}
 
 }  // namespace
 
@@ -55,10 +33,7 @@ Result<Regex> Regex::compile(std::string_view pattern) {
                        " bytes: at most 65536 are read");
   }
   const std::string shown(pattern.substr(0, 200));
-  if (has_class_operation(pattern)) {
-    return input_error("[tokenizer] regular expression '" + shown +
-                       "': classes within classes and && are not supported; convert the tokenizer to plain classes");
-  }
+  SPARING_TRY(const std::string translated, to_pcre2(pattern));
   auto impl = std::make_shared<Impl>();
   int code = 0;
   PCRE2_SIZE offset = 0;
@@ -67,7 +42,7 @@ Result<Regex> Regex::compile(std::string_view pattern) {
   pcre2_set_newline(how.get(), PCRE2_NEWLINE_LF);
   pcre2_set_parens_nest_limit(how.get(), 100);
   // In Ruby's syntax ^ and $ match at every line.
-  impl->code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
+  impl->code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
                                  PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &code, &offset,
                                  how.get()));
   if (!impl->code) {

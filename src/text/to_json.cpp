@@ -27,10 +27,6 @@ Json normalizer_json(const NormalizerStep& s) {
       return {{"type", "NFC"}};
     case Kind::nfd:
       return {{"type", "NFD"}};
-    case Kind::nfkc:
-      return {{"type", "NFKC"}};
-    case Kind::nfkd:
-      return {{"type", "NFKD"}};
     case Kind::strip:
       return {{"type", "Strip"}, {"strip_left", s.left}, {"strip_right", s.right}};
     case Kind::prepend:

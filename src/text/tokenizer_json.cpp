@@ -75,9 +75,11 @@ Status each_step(const Json& step, const char* members, int depth, const F& one)
 
 Status read_normalizer(const Json& step, TokenizerSpec& spec) {
   using Kind = NormalizerStep::Kind;
-  static const std::map<std::string, Kind> kinds = {
-      {"NFC", Kind::nfc},     {"NFD", Kind::nfd},         {"NFKC", Kind::nfkc},      {"NFKD", Kind::nfkd},
-      {"Strip", Kind::strip}, {"Prepend", Kind::prepend}, {"Replace", Kind::replace}};
+  static const std::map<std::string, Kind> kinds = {{"NFC", Kind::nfc},
+                                                    {"NFD", Kind::nfd},
+                                                    {"Strip", Kind::strip},
+                                                    {"Prepend", Kind::prepend},
+                                                    {"Replace", Kind::replace}};
   const std::string type = text(step, "type");
   if (type == "Precompiled" && text(step, "precompiled_charsmap").empty()) return {};
   const auto kind = kinds.find(type);

@@ -62,7 +62,7 @@ struct TextPattern {
 };
 
 struct NormalizerStep {
-  enum class Kind : std::uint8_t { nfc, nfd, nfkc, nfkd, strip, prepend, replace };
+  enum class Kind : std::uint8_t { nfc, nfd, strip, prepend, replace };
   Kind kind = Kind::nfc;
   TextPattern pattern;               ///< replace
   std::string text;                  ///< prepend, replace

@@ -119,7 +119,7 @@ def llama2(model, legacy=True):
     return t
 
 
-def unigram(lines, size=1200, byte_fallback=False):
+def unigram(lines, size=1500, byte_fallback=False):
     t = Tokenizer(models.Unigram())
     t.pre_tokenizer = Metaspace()
     t.decoder = decoders.Metaspace()
@@ -137,6 +137,6 @@ def unigram(lines, size=1200, byte_fallback=False):
 def words(lines, size=800):
     t = Tokenizer(models.BPE(unk_token='<unk>'))
     t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), Digits(individual_digits=False), Split('e', 'merged_with_previous')])
-    t.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Strip(), normalizers.Replace(Regex(r'[,;]+'), ' . ')])
+    t.normalizer = normalizers.Sequence([normalizers.NFD(), normalizers.Strip(), normalizers.Replace(Regex(r'[,;]+'), ' . ')])
     t.train_from_iterator(lines, trainers.BpeTrainer(vocab_size=size, special_tokens=['<unk>'], show_progress=False))
     return t
