@@ -1,0 +1,172 @@
+#include "formats/export.h"
+
+#include <gtest/gtest.h>
+
+#include "formats/test_models.h"
+#include "formats/verify.h"
+
+namespace sparing {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::shared_ptr<const Checkpoint> open(const fs::path& path) {
+  auto opened = open_checkpoint(path.string());
+  EXPECT_TRUE(opened.ok()) << (opened.ok() ? "" : opened.error().message);
+  return opened.ok() ? *opened : nullptr;
+}
+
+std::vector<float> values_of(const Checkpoint& checkpoint, const TensorShape& shape) {
+  if (shape.is_vector()) return *checkpoint.vector(shape.name);
+  std::vector<float> values(static_cast<std::size_t>(shape.rows * shape.cols));
+  decode_effective_rows(*checkpoint.weight(shape.name), 0, shape.rows, values.data());
+  return values;
+}
+
+/// Largest difference of any weight.
+double distance(const Checkpoint& a, const Checkpoint& b) {
+  double worst = 0;
+  for (const TensorEntry& entry : a.tensors()) {
+    const auto x = values_of(a, entry.shape), y = values_of(b, entry.shape);
+    for (std::size_t i = 0; i < x.size(); ++i) worst = std::max(worst, static_cast<double>(std::abs(x[i] - y[i])));
+  }
+  return worst;
+}
+
+GgufVocab vocab_of(std::int32_t size) {
+  GgufVocab vocab;
+  vocab.model = "gpt2";
+  vocab.pre = "smollm";
+  for (std::int32_t i = 0; i < size; ++i) vocab.tokens.push_back("t" + std::to_string(i));
+  vocab.bos = 1;
+  vocab.eos = 2;
+  return vocab;
+}
+
+TEST(Export, EveryArchitectureComesBackUnchanged) {
+  for (const char* architecture : {"llama", "mistral", "qwen2", "qwen3"}) {
+    for (const bool tied : {true, false}) {
+      SCOPED_TRACE(architecture);
+      ModelConfig config = test::small_config(architecture);
+      config.tied_head = tied;
+      config.eos = {2, 5, 7};
+      test::Folder folder;
+      test::write_hf(test::random_model(config), folder / "in");
+      const auto source = open(folder / "in");
+      ASSERT_TRUE(export_hf(*source, folder / "hf", {.tokenizer_json = "{}", .eos_token = "t2"}).ok());
+      const GgufVocab vocab = vocab_of(40);
+      ASSERT_TRUE(export_gguf(*source, folder / "m.gguf", {.vocab = &vocab}).ok());
+      ASSERT_TRUE(export_gguf(*open(folder / "m.gguf"), folder / "again.gguf", {.type = GgmlType::f32}).ok());
+      for (const char* name : {"hf", "m.gguf", "again.gguf"}) {
+        const auto read = open(folder / name);
+        ASSERT_NE(read, nullptr);
+        ModelConfig expected = config;
+        if (read->config().architecture == "llama") expected.architecture = "llama";
+        expected.name = read->config().name;
+        EXPECT_EQ(read->config(), expected);
+        EXPECT_EQ(distance(*source, *read), 0) << name;
+        EXPECT_TRUE(verify_checkpoint(*read).ok());
+      }
+    }
+  }
+}
+
+TEST(Export, DtypesAndShards) {
+  test::Folder folder;
+  test::write_hf(test::random_model(test::small_config("llama")), folder / "in", DType::f32);
+  const auto source = open(folder / "in");
+  const std::pair<DType, double> dtypes[] = {{DType::f32, 0}, {DType::f16, 0}, {DType::bf16, 0.01}};
+  for (const auto& [dtype, bound] : dtypes) {
+    const auto out = folder / std::string(name_of(dtype));
+    ASSERT_TRUE(export_hf(*source, out, {.dtype = dtype, .shard_bytes = 20000}).ok());
+    EXPECT_TRUE(fs::exists(out / "model.safetensors.index.json"));
+    const auto read = open(out);
+    ASSERT_NE(read, nullptr);
+    EXPECT_LE(distance(*source, *read), bound);
+    EXPECT_EQ(read->tensors()[0].coding, name_of(dtype));
+  }
+  EXPECT_FALSE(export_hf(*source, folder / "x", {.dtype = DType::u8}).ok());
+}
+
+TEST(Export, Q8StaysOnItsGridAndFallsBackWhereBlocksDoNotDivide) {
+  ModelConfig config = test::small_config("llama");
+  config.layers[1].ffn = 33;
+  test::Folder folder;
+  test::write_hf(test::random_model(config), folder / "in");
+  const auto source = open(folder / "in");
+  const GgufVocab vocab = vocab_of(40);
+  ASSERT_TRUE(export_gguf(*source, folder / "q8.gguf", {.type = GgmlType::q8_0, .vocab = &vocab}).ok());
+  const auto read = open(folder / "q8.gguf");
+  ASSERT_NE(read, nullptr);
+  EXPECT_LT(distance(*source, *read), 0.01);
+  for (const TensorEntry& entry : read->tensors()) {
+    if (entry.shape.name == "layers.1.mlp.down") {
+      EXPECT_EQ(entry.coding, "F16");
+    } else {
+      EXPECT_EQ(entry.coding, entry.shape.is_vector() ? "F32" : "Q8_0");
+    }
+  }
+  EXPECT_EQ(read->config().layers, config.layers);
+  // transformers has one width for all layers.
+  const Status plain = export_hf(*source, folder / "hf", {});
+  ASSERT_FALSE(plain.ok());
+  EXPECT_NE(plain.error().message.find("different widths"), std::string::npos);
+}
+
+TEST(Export, RopeScalingSurvives) {
+  test::Folder folder;
+  const GgufVocab vocab = vocab_of(40);
+  for (const auto scaling : {RopeConfig::Scaling::linear, RopeConfig::Scaling::llama3}) {
+    ModelConfig config = test::small_config("llama");
+    config.rope.theta = 500000;
+    config.rope.scaling = scaling;
+    config.rope.factor = 32;
+    const std::string tag = std::to_string(static_cast<int>(scaling));
+    test::write_hf(test::random_model(config), folder / ("in" + tag));
+    ASSERT_TRUE(export_gguf(*open(folder / ("in" + tag)), folder / (tag + ".gguf"), {.vocab = &vocab}).ok());
+    const auto gguf = open(folder / (tag + ".gguf"));
+    const bool divided = scaling == RopeConfig::Scaling::llama3;
+    EXPECT_EQ(gguf->config().rope.divisors, divided ? llama3_divisors(config.rope) : std::vector<float>());
+    ASSERT_TRUE(export_hf(*gguf, folder / ("out" + tag), {}).ok());
+    EXPECT_EQ(open(folder / ("out" + tag))->config().rope, config.rope);
+  }
+}
+
+TEST(Export, VocabularyIsPaddedToTheEmbeddingAndNeverCut) {
+  test::Folder folder;
+  test::write_hf(test::random_model(test::small_config("llama")), folder / "in");
+  const auto source = open(folder / "in");
+  const GgufVocab small = vocab_of(38), large = vocab_of(41);
+  ASSERT_TRUE(export_gguf(*source, folder / "m.gguf", {.vocab = &small}).ok());
+  const auto read = open(folder / "m.gguf");
+  EXPECT_EQ(std::get<GgufVocab>(read->tokenizer()).tokens.size(), 40u);
+  EXPECT_EQ(std::get<GgufVocab>(read->tokenizer()).tokens[39], "[PAD39]");
+  const Status refused = export_gguf(*source, folder / "n.gguf", {.vocab = &large});
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.error().message.find("41 tokens"), std::string::npos);
+  EXPECT_FALSE(export_gguf(*source, folder / "n.gguf", {}).ok());
+  EXPECT_FALSE(fs::exists(folder / "n.gguf"));
+}
+
+TEST(Export, RefusalsLeaveNothing) {
+  test::Folder folder;
+  test::Model model = test::random_model(test::small_config("llama"));
+  model.tensors["layers.1.mlp.up"][5] = 1e6f;
+  test::write_hf(model, folder / "in", DType::f32);
+  const auto source = open(folder / "in");
+  const GgufVocab vocab = vocab_of(40);
+  const auto refused = [&](const Status& status, const char* message) {
+    ASSERT_FALSE(status.ok());
+    EXPECT_NE(status.error().message.find(message), std::string::npos) << status.error().message;
+  };
+  refused(export_hf(*source, folder / "hf", {}), "layers.1.mlp.up holds 1000000");
+  refused(export_gguf(*source, folder / "m.gguf", {.vocab = &vocab}), "layers.1.mlp.up holds 1000000");
+  EXPECT_TRUE(export_gguf(*source, folder / "bf16.gguf", {.type = GgmlType::bf16, .vocab = &vocab}).ok());
+  refused(export_gguf(*source, folder / "bf16.gguf", {.type = GgmlType::bf16, .vocab = &vocab}), "exists");
+  refused(export_hf(*source, folder / "in", {.dtype = DType::f32}), "exists");
+  refused(export_gguf(*source, folder / "m.gguf", {.type = GgmlType::q4_0, .vocab = &vocab}), "Q4_0");
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()), 2);
+}
+
+}  // namespace
+}  // namespace sparing
