@@ -1,12 +1,11 @@
 #include "text/sentencepiece.h"
 
-#include <sentencepiece_processor.h>
-
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 
 #include "text/added_tokens.h"
 #include "text/compact.h"
+#include "text/sentencepiece_library.h"
 #include "text/sentencepiece_proto.h"
 #include "text/spec_tokenizer.h"
 #include "text/to_json.h"
@@ -25,20 +24,20 @@ class SentencePieceTokenizer final : public SpecTokenizer {
     adds_bos_ = adds_bos;
     adds_eos_ = adds_eos;
     SPARING_TRY(settings_, read_sentencepiece_settings(model_));
-    const auto status = processor_.LoadFromSerializedProto(model_);
-    if (!status.ok()) {
-      return input_error("[tokenizer.model] " + std::string(status.message()) + ": give a SentencePiece model");
+    SPARING_TRY(library_, SentencePieceLibrary::open());
+    if (const std::string wrong = library_->load(model_); !wrong.empty()) {
+      return input_error("[tokenizer.model] " + wrong + ": give a SentencePiece model");
     }
     std::vector<AddedToken> control;
     std::vector<std::string> contents;
     for (Token id = 0; id < vocab_size(); ++id) {
-      if (!is_valid_utf8(processor_.IdToPiece(id))) {
+      if (!is_valid_utf8(library_->piece(id))) {
         return input_error("[tokenizer.model] piece " + std::to_string(id) + " is not UTF-8: the file is damaged");
       }
-      if (!processor_.IsControl(id)) continue;
+      if (!library_->is_control(id)) continue;
       AddedToken t;
       t.id = id;
-      t.content = processor_.IdToPiece(id);
+      t.content = library_->piece(id);
       t.special = true;
       contents.push_back(t.content);
       control.push_back(std::move(t));
@@ -53,11 +52,11 @@ class SentencePieceTokenizer final : public SpecTokenizer {
     if (add_special && adds_bos()) out.push_back(bos());
     std::vector<AddedTokenMatcher::Part> parts;
     control_->split(repaired, parse_special, parts);
-    std::vector<int> ids;
     for (const auto& part : parts) {
       if (part.id >= 0) {
         out.push_back(part.id);
-      } else if (processor_.Encode({part.text.data(), part.text.size()}, &ids).ok()) {
+      } else {
+        const std::vector<int> ids = library_->encode(part.text);
         out.insert(out.end(), ids.begin(), ids.end());
       }
     }
@@ -70,13 +69,13 @@ class SentencePieceTokenizer final : public SpecTokenizer {
     bool first = true;
     for (const Token id : ids) {
       if (id < 0 || id >= vocab_size()) continue;
-      const std::string& piece = processor_.IdToPiece(id);
-      if (processor_.IsControl(id)) {
+      const std::string& piece = library_->piece(id);
+      if (library_->is_control(id)) {
         if (!skip_special) out += piece;
-      } else if (processor_.IsUnknown(id)) {
+      } else if (library_->is_unknown(id)) {
         out += kUnknownSurface;
         first = false;
-      } else if (processor_.IsByte(id)) {
+      } else if (library_->is_byte(id)) {
         out.push_back(static_cast<char>(std::stoi(piece.substr(3, 2), nullptr, 16)));
         first = false;
       } else {
@@ -87,15 +86,15 @@ class SentencePieceTokenizer final : public SpecTokenizer {
     return out;
   }
 
-  std::int32_t vocab_size() const override { return processor_.GetPieceSize(); }
-  Token bos() const override { return processor_.bos_id(); }
-  Token eos() const override { return processor_.eos_id(); }
+  std::int32_t vocab_size() const override { return library_->size(); }
+  Token bos() const override { return library_->bos(); }
+  Token eos() const override { return library_->eos(); }
   bool adds_bos() const override { return adds_bos_ && bos() >= 0; }
   std::string token_text(Token id) const override {
-    return id < 0 || id >= vocab_size() ? std::string() : processor_.IdToPiece(id);
+    return id < 0 || id >= vocab_size() ? std::string() : library_->piece(id);
   }
   Token find(std::string_view piece) const override {
-    const Token id = processor_.PieceToId({piece.data(), piece.size()});
+    const Token id = library_->id_of(piece);
     return token_text(id) == piece ? id : -1;
   }
   std::string to_compact() const override {
@@ -124,7 +123,7 @@ class SentencePieceTokenizer final : public SpecTokenizer {
   std::string model_;
   bool adds_bos_ = false, adds_eos_ = false;
   SentencePieceSettings settings_;
-  sentencepiece::SentencePieceProcessor processor_;
+  std::unique_ptr<SentencePieceLibrary> library_;
   std::optional<AddedTokenMatcher> control_;
 };
 
@@ -142,14 +141,14 @@ Result<TokenizerSpec> SentencePieceTokenizer::spec() const {
   GgufVocab vocab;
   vocab.model = settings_.model == SentencePieceSettings::kBpe ? "llama" : "t5";
   for (Token id = 0; id < vocab_size(); ++id) {
-    vocab.tokens.push_back(processor_.IdToPiece(id));
-    vocab.scores.push_back(processor_.GetScore(id));
+    vocab.tokens.push_back(library_->piece(id));
+    vocab.scores.push_back(library_->score(id));
     vocab.types.push_back(settings_.types[static_cast<std::size_t>(id)]);
   }
   vocab.bos = bos();
   vocab.eos = eos();
-  vocab.unknown = processor_.unk_id();
-  vocab.pad = processor_.pad_id();
+  vocab.unknown = library_->unknown();
+  vocab.pad = library_->pad();
   vocab.add_bos = adds_bos();
   vocab.add_eos = adds_eos_;
   vocab.add_space_prefix = settings_.add_dummy_prefix;
