@@ -13,6 +13,7 @@
 
 #include "base/result.h"
 #include "codecs/coded_weight.h"
+#include "lab/math/statistics.h"
 
 namespace sparing {
 
@@ -54,13 +55,6 @@ class Params {
  private:
   const struct Method* method_ = nullptr;
   std::vector<ParamValue> values_;
-};
-
-/// Second moments of a site's inputs over the calibration tokens. H = sum_t x_t x_t', [cols, cols] row-major.
-struct Statistics {
-  std::int64_t cols = 0;
-  std::int64_t tokens = 0;
-  std::span<const float> second_moment;
 };
 
 /// What a method is asked to do at one weight.

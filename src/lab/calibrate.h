@@ -1,0 +1,45 @@
+#pragma once
+// Streaming calibration: text runs through the model block by block; each site's coder gets the second moments of its
+// inputs, and what it returns is what later sites see. Torch-free to include.
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "formats/checkpoint.h"
+#include "lab/math/statistics.h"
+#include "text/tokenizer.h"
+
+namespace sparing {
+
+/// What happens to each site; called from one thread, in the order of the computation: embed, then block by block
+/// (q, k and v share statistics, so do gate and up), then the head. A tied embedding that wants statistics comes last.
+class SiteCoder {
+ public:
+  virtual ~SiteCoder() = default;
+  /// The site's final weight if it is known already: coded by an earlier run, or kept as it is. nullptr: to be coded.
+  /// Must stay valid until calibrate returns or finish_block has been called for the site's block.
+  virtual const CodedWeight* finished(const std::string& site) = 0;
+  /// Whether code() wants statistics of this site's inputs.
+  virtual bool wants_statistics(const std::string& site) const = 0;
+  /// Codes the site. statistics: null unless wanted (and for an embedding that is not also the head).
+  virtual Result<CodedWeight> code(const std::string& site, const Statistics* statistics) = 0;
+  /// Every site of a block ("embed", "layers.3", "head") is coded. Not called for blocks that were finished before.
+  virtual Status finish_block(const std::string& block) = 0;
+};
+
+struct CalibrationOptions {
+  int threads = 0;            ///< 0: all available
+  std::uint64_t max_ram = 0;  ///< most bytes of activations in memory, beyond which they go to a file; 0: no limit
+  std::filesystem::path scratch = {};  ///< folder of that file; empty: the system's folder for temporary files
+};
+
+/// Runs the sequences through the model. Peak memory: one block's weights and statistics, and the activations (which
+/// max_ram moves to a file). Bits do not depend on threads, nor on which blocks were finished before. Errors: no
+/// sequences, tokens out of range, activations that overflow, an interrupt, whatever the coder returns. Calibrating on
+/// fewer tokens than a site has inputs is a warning that says how many it takes.
+Status calibrate(const Checkpoint& checkpoint, const std::vector<std::vector<Token>>& sequences,
+                 const CalibrationOptions& options, SiteCoder& coder);
+
+}  // namespace sparing

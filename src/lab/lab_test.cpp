@@ -1,0 +1,304 @@
+// The interpreter against transformers' logits (tests/golden/make_runtime_golden.py), and calibration's promises.
+
+#include <ATen/ops/empty.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "base/interrupt.h"
+#include "base/rng.h"
+#include "lab/activations.h"
+#include "lab/calibrate.h"
+#include "lab/interpreter.h"
+#include "runtime/test_model.h"
+
+namespace sparing {
+namespace {
+
+using testing::FormulaCheckpoint;
+
+nlohmann::json golden(const std::string& name) {
+  std::ifstream in(std::string(SPARING_SOURCE_DIR) + "/tests/golden/runtime/" + name + ".json");
+  return nlohmann::json::parse(in, nullptr, false);
+}
+
+ModelConfig config_of(const std::string& name) {
+  ModelConfig c = testing::tiny_config();
+  c.architecture = name;
+  if (name == "llama") {
+    c.rope.theta = 500000.0;
+    c.rope.scaling = RopeConfig::Scaling::llama3;
+    c.rope.factor = 8.0;
+    c.rope.original_context = 32;
+    c.qkv_bias = c.o_bias = c.mlp_bias = true;
+  } else if (name == "mistral") {
+    c.head_dim = c.rope.dimension = 24;
+    c.sliding_window = 20;
+  } else if (name == "qwen2") {
+    c.tied_head = c.qkv_bias = true;
+  } else if (name == "qwen3") {
+    c.head_dim = c.rope.dimension = 40;
+    c.rope.scaling = RopeConfig::Scaling::linear;
+    c.rope.factor = 4.0;
+    c.tied_head = c.qk_norm = true;
+  }
+  return c;
+}
+
+class InterpreterGolden : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(InterpreterGolden, LogitsMatchInEveryDtype) {
+  const auto want = golden(GetParam());
+  ASSERT_TRUE(want.is_object());
+  const FormulaCheckpoint checkpoint(config_of(GetParam()));
+  const auto tokens = want["tokens"].get<std::vector<Token>>();
+  for (const auto& [dtype, tolerance] : {std::pair{at::kFloat, 1e-4}, {at::kDouble, 1e-4}, {at::kBFloat16, 0.5}}) {
+    const auto logits = lab::logits(checkpoint, tokens, dtype);
+    ASSERT_TRUE(logits.ok()) << logits.error().message;
+    const at::Tensor got = logits->to(at::kFloat).contiguous();
+    for (std::size_t p = 0; p < want["positions"].size(); ++p) {
+      const float* row = got.data_ptr<float>() + want["positions"][p].get<std::int64_t>() * got.size(1);
+      for (std::size_t i = 0; i < static_cast<std::size_t>(got.size(1)); ++i)
+        EXPECT_NEAR(row[i], want["logits"][p][i].get<float>(), tolerance);
+    }
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Models, InterpreterGolden, ::testing::Values("llama", "mistral", "qwen2", "qwen3"));
+
+TEST(Interpreter, SmolLM2LogitsMatch) {
+  const char* folder = std::getenv("SPARING_MODELS");
+  const std::filesystem::path path = std::filesystem::path(folder ? folder : "models") / "smollm2.gguf";
+  if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is missing: run 'make model' or set SPARING_MODELS";
+  const auto checkpoint = open_checkpoint(path.string());
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.error().message;
+  const auto want = golden("smollm2");
+  const auto logits = lab::logits(**checkpoint, want["tokens"].get<std::vector<Token>>());
+  ASSERT_TRUE(logits.ok()) << logits.error().message;
+  double worst = 0;
+  for (std::size_t p = 0; p < want["positions"].size(); ++p) {
+    const float* row = logits->data_ptr<float>() + want["positions"][p].get<std::int64_t>() * logits->size(1);
+    for (std::size_t i = 0; i < want["ids"].size(); ++i)
+      worst = std::max(worst, std::abs(row[want["ids"][i].get<std::size_t>()] - want["logits"][p][i].get<double>()));
+  }
+  EXPECT_LT(worst, 2e-3);
+}
+
+TEST(Interpreter, GradientsFlowThroughABlock) {
+  const FormulaCheckpoint checkpoint(config_of("qwen3"));
+  const ModelGraph model = build_graph(checkpoint.config()).value();
+  const Graph& block = model.blocks[0];
+  lab::Weights weights = lab::load_weights(checkpoint, block, 0, block.ops.size(), at::kDouble).value();
+  at::Tensor& down = weights.at("layers.0.mlp.down");
+  at::Tensor& q = weights.at("layers.0.attn.q");
+  down.requires_grad_(true);
+  q.requires_grad_(true);
+  lab::RunOptions how;
+  how.rotation = lab::rotation(model.config.rope, 5, at::kDouble);
+  how.sequences = 2;
+  at::Tensor x = at::empty({10, 64}, at::kDouble);
+  for (std::int64_t i = 0; i < x.numel(); ++i) x.data_ptr<double>()[i] = std::sin(0.7 * static_cast<double>(i));
+  const auto loss = [&] {
+    lab::Values values(block.widths.size());
+    values[static_cast<std::size_t>(block.input)] = x;
+    lab::run(block, 0, block.ops.size(), weights, how, values, false);
+    return values[static_cast<std::size_t>(block.output)].square().sum();
+  };
+  loss().backward();
+  for (at::Tensor* weight : {&down, &q}) {
+    const double slope = weight->grad().data_ptr<double>()[17];
+    double& entry = weight->data_ptr<double>()[17];
+    const double here = entry, step = 1e-5;
+    entry = here + step;
+    const double above = loss().item<double>();
+    entry = here - step;
+    const double below = loss().item<double>();
+    entry = here;
+    EXPECT_NEAR(slope, (above - below) / (2 * step), 1e-5 * std::abs(slope) + 1e-6);
+  }
+}
+
+std::vector<std::vector<Token>> text(std::size_t count, std::size_t length) {
+  Rng rng(11);
+  std::vector<std::vector<Token>> sequences(count);
+  for (auto& sequence : sequences)
+    for (std::size_t i = 0; i < length; ++i) sequence.push_back(static_cast<Token>(rng.below(97)));
+  return sequences;
+}
+
+// Keeps the moments it is given, and halves every weight.
+class Halver : public SiteCoder {
+ public:
+  explicit Halver(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
+  const CodedWeight* finished(const std::string& site) override {
+    const auto found = earlier.find(site);
+    return found == earlier.end() ? nullptr : &found->second;
+  }
+  bool wants_statistics(const std::string& site) const override { return site != "head"; }
+  Result<CodedWeight> code(const std::string& site, const Statistics* statistics) override {
+    order.push_back(site);
+    if (statistics) moments[site].assign(statistics->second_moment.begin(), statistics->second_moment.end());
+    SPARING_TRY(const CodedWeight original, checkpoint_.weight(site));
+    Buffer data(static_cast<std::size_t>(original.rows * original.cols) * sizeof(float));
+    decode_rows(original, 0, original.rows, data.as<float>().data());
+    for (float& v : data.as<float>()) v *= 0.5f;
+    return coded[site] = dense_weight(original.rows, original.cols, DType::f32, Blob::of(std::move(data)));
+  }
+  Status finish_block(const std::string& block) override {
+    blocks.push_back(block);
+    return {};
+  }
+  std::map<std::string, std::vector<float>> moments;
+  std::map<std::string, CodedWeight> earlier, coded;
+  std::vector<std::string> order, blocks;
+
+ private:
+  const Checkpoint& checkpoint_;
+};
+
+// Inputs of every linear when the weights `coded` stand in, computed sequence by sequence without stages.
+std::map<std::string, std::vector<double>> direct_moments(const Checkpoint& checkpoint,
+                                                          const std::vector<std::vector<Token>>& sequences,
+                                                          const std::map<std::string, CodedWeight>& coded) {
+  const ModelGraph model = build_graph(checkpoint.config()).value();
+  std::map<std::string, std::vector<double>> moments;
+  const auto replaced = [&](const std::string& site) {
+    const auto found = coded.find(site);
+    return found == coded.end() ? nullptr : &found->second;
+  };
+  for (const auto& sequence : sequences) {
+    lab::RunOptions how;
+    how.rms_eps = model.config.rms_eps;
+    how.rotation = lab::rotation(model.config.rope, static_cast<std::int64_t>(sequence.size()), at::kFloat);
+    how.observe = [&](const Op& op, const at::Tensor& x) {
+      const auto n = static_cast<std::size_t>(x.size(1));
+      auto& h = moments[op.site];
+      h.resize(n * n);
+      const at::Tensor rows = x.contiguous();
+      for (std::int64_t t = 0; t < x.size(0); ++t) {
+        const float* row = rows.data_ptr<float>() + t * x.size(1);
+        for (std::size_t i = 0; i < n; ++i)
+          for (std::size_t j = 0; j < n; ++j) h[i * n + j] += static_cast<double>(row[i]) * row[j];
+      }
+    };
+    const CodedWeight* table = replaced("embed");
+    at::Tensor x =
+        lab::decode_rows_of(table ? *table : checkpoint.weight("embed").value(), {sequence.begin(), sequence.end()});
+    std::vector<const Graph*> graphs;
+    for (const Graph& block : model.blocks) graphs.push_back(&block);
+    graphs.push_back(&model.head);
+    for (const Graph* graph : graphs) {
+      const auto weights = lab::load_weights(checkpoint, *graph, 0, graph->ops.size(), at::kFloat, replaced).value();
+      lab::Values values(graph->widths.size());
+      values[static_cast<std::size_t>(graph->input)] = x;
+      lab::run(*graph, 0, graph->ops.size(), weights, how, values, true);
+      x = values[static_cast<std::size_t>(graph->output)];
+    }
+  }
+  return moments;
+}
+
+TEST(Calibrate, MomentsAreThoseOfTheDamagedModelsInputs) {
+  for (const bool tied : {false, true}) {
+    ModelConfig config = testing::tiny_config();
+    config.tied_head = tied;
+    const FormulaCheckpoint checkpoint(config);
+    const auto sequences = text(5, 33);
+    Halver coder(checkpoint);
+    const Status status = calibrate(checkpoint, sequences, {.threads = 2}, coder);
+    ASSERT_TRUE(status.ok()) << status.error().message;
+    auto in_force = coder.coded;
+    if (tied) in_force.erase("embed");  // it waits for the head's statistics
+    const auto expected = direct_moments(checkpoint, sequences, in_force);
+    for (const auto& [site, moment] : coder.moments) {
+      const auto& truth = expected.at(site);
+      ASSERT_EQ(moment.size(), truth.size()) << site;
+      double scale = 0;
+      for (const double v : truth) scale = std::max(scale, std::abs(v));
+      for (std::size_t i = 0; i < truth.size(); ++i) ASSERT_NEAR(moment[i], truth[i], 1e-5 * scale) << site;
+    }
+    EXPECT_EQ(coder.moments.size(), 3 * 7 + (tied ? 1u : 0u));
+    EXPECT_EQ(coder.order.front(), tied ? "layers.0.attn.q" : "embed");
+    EXPECT_EQ(coder.order.back(), tied ? "embed" : "head");
+    EXPECT_EQ(coder.blocks.size(), 5u - (tied ? 1 : 0));
+  }
+}
+
+TEST(Calibrate, BitsDependOnNeitherThreadsNorSpillingNorResuming) {
+  const FormulaCheckpoint checkpoint(testing::tiny_config());
+  const auto sequences = text(7, 40);
+  Halver plain(checkpoint);
+  ASSERT_TRUE(calibrate(checkpoint, sequences, {.threads = 1}, plain).ok());
+  Halver threaded(checkpoint);
+  ASSERT_TRUE(calibrate(checkpoint, sequences, {.threads = 3}, threaded).ok());
+  EXPECT_TRUE(plain.moments == threaded.moments);
+  Halver spilled(checkpoint);
+  ASSERT_TRUE(calibrate(checkpoint, sequences, {.threads = 2, .max_ram = 100'000}, spilled).ok());
+  EXPECT_TRUE(plain.moments == spilled.moments);
+  Halver resumed(checkpoint);
+  for (const auto& [site, weight] : plain.coded)
+    if (site == "embed" || site.starts_with("layers.0") || site.starts_with("layers.1")) resumed.earlier[site] = weight;
+  ASSERT_TRUE(calibrate(checkpoint, sequences, {.threads = 2}, resumed).ok());
+  EXPECT_EQ(resumed.moments.size(), 7u);
+  for (const auto& [site, moment] : resumed.moments) EXPECT_TRUE(moment == plain.moments.at(site)) << site;
+  EXPECT_EQ(resumed.blocks, (std::vector<std::string>{"layers.2", "head"}));
+}
+
+TEST(Calibrate, SequencesOfSeveralLengthsAreWelcome) {
+  const FormulaCheckpoint checkpoint(testing::tiny_config());
+  auto sequences = text(3, 20);
+  sequences[1].resize(7);
+  Halver coder(checkpoint);
+  ASSERT_TRUE(calibrate(checkpoint, sequences, {.threads = 2}, coder).ok());
+  const auto expected = direct_moments(checkpoint, sequences, coder.coded);
+  const auto& got = coder.moments.at("layers.2.mlp.down");
+  const auto& truth = expected.at("layers.2.mlp.down");
+  for (std::size_t i = 0; i < truth.size(); i += 13) EXPECT_NEAR(got[i], truth[i], 1e-5 * truth[0] + 1e-6);
+}
+
+TEST(Calibrate, RefusesBadText) {
+  const FormulaCheckpoint checkpoint(testing::tiny_config());
+  Halver coder(checkpoint);
+  EXPECT_EQ(calibrate(checkpoint, {}, {}, coder).error().kind, ErrorKind::usage);
+  EXPECT_EQ(calibrate(checkpoint, {{1, 2}, {}}, {}, coder).error().kind, ErrorKind::usage);
+  const Status outside = calibrate(checkpoint, {{1, 97}}, {}, coder);
+  ASSERT_FALSE(outside.ok());
+  EXPECT_NE(outside.error().message.find("97"), std::string::npos);
+  EXPECT_FALSE(calibrate(checkpoint, {{1, -1}}, {}, coder).ok());
+  EXPECT_TRUE(coder.order.empty());
+}
+
+TEST(Calibrate, StopsWhenAskedTo) {
+  const FormulaCheckpoint checkpoint(testing::tiny_config());
+  Halver coder(checkpoint);
+  request_interrupt();
+  const Status status = calibrate(checkpoint, text(2, 8), {.threads = 1}, coder);
+  clear_interrupt();
+  ASSERT_FALSE(status.ok());
+  EXPECT_EQ(status.error().kind, ErrorKind::interrupted);
+}
+
+TEST(Activations, SpillOnlyBeyondTheLimitAndKeepTheirValues) {
+  lab::ActivationPool pool(10'000, {});
+  auto first = pool.make(10, 200);  // 8,000 bytes
+  ASSERT_TRUE(first.ok());
+  EXPECT_FALSE(first->spilled());
+  auto second = pool.make(1000, 50);
+  ASSERT_TRUE(second.ok());
+  EXPECT_TRUE(second->spilled());
+  for (std::int64_t r = 0; r < 1000; ++r) second->row(r)[r % 50] = static_cast<float>(r);
+  second->rest(0, 1000);
+  for (std::int64_t r = 0; r < 1000; ++r) EXPECT_EQ(second->row(r)[r % 50], static_cast<float>(r));
+  *first = {};
+  EXPECT_FALSE(pool.make(10, 200)->spilled());  // the room is free again
+  EXPECT_FALSE(pool.make(std::int64_t{1} << 40, std::int64_t{1} << 40).ok());
+  const auto nowhere = lab::ActivationPool(1, "/nonexistent/folder").make(10, 10);
+  ASSERT_FALSE(nowhere.ok());
+  EXPECT_NE(nowhere.error().message.find("/nonexistent/folder"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace sparing
