@@ -11,10 +11,10 @@
 namespace sparing {
 namespace {
 
-/// c[r][16 * V] (+)= sum over i < depth, ascending, of a[r][i] * b[i][16 * V].
-template <int R, int V>
-inline void product_tile(std::int64_t depth, const float* a, std::int64_t a_stride, const float* b,
-                         std::int64_t b_stride, float* c, std::int64_t c_stride, bool accumulate) {
+/// c[r][16 * V] (+)= sum over i < depth, ascending, of a[r][i] * b.row(i)[16 * V].
+template <int R, int V, class B>
+inline void product_tile(std::int64_t depth, const float* a, std::int64_t a_stride, const B& b, float* c,
+                         std::int64_t c_stride, bool accumulate) {
   Vec sum[R][V];
   SPARING_UNROLL
   for (int r = 0; r < R; ++r) {
@@ -23,8 +23,7 @@ inline void product_tile(std::int64_t depth, const float* a, std::int64_t a_stri
   }
   for (std::int64_t i = 0; i < depth; ++i) {
     Vec row[V];
-    SPARING_UNROLL
-    for (int v = 0; v < V; ++v) row[v] = load(b + i * b_stride + v * kLanes);
+    b.template row<V>(i, row);
     SPARING_UNROLL
     for (int r = 0; r < R; ++r) {
       const Vec factor = splat(a[r * a_stride + i]);
@@ -39,26 +38,28 @@ inline void product_tile(std::int64_t depth, const float* a, std::int64_t a_stri
   }
 }
 
-template <int V>
-inline void product_columns(std::int64_t rows, std::int64_t depth, const float* a, std::int64_t a_stride,
-                            const float* b, std::int64_t b_stride, float* c, std::int64_t c_stride, bool accumulate) {
+constexpr std::int64_t kTileRows = 6;
+
+template <int V, class B>
+inline void product_columns(std::int64_t rows, std::int64_t depth, const float* a, std::int64_t a_stride, const B& b,
+                            float* c, std::int64_t c_stride, bool accumulate) {
   std::int64_t r = 0;
-  for (; r + 6 <= rows; r += 6) {
-    product_tile<6, V>(depth, a + r * a_stride, a_stride, b, b_stride, c + r * c_stride, c_stride, accumulate);
+  for (; r + kTileRows <= rows; r += kTileRows) {
+    product_tile<kTileRows, V>(depth, a + r * a_stride, a_stride, b, c + r * c_stride, c_stride, accumulate);
   }
   a += r * a_stride;
   c += r * c_stride;
   switch (rows - r) {
     case 1:
-      return product_tile<1, V>(depth, a, a_stride, b, b_stride, c, c_stride, accumulate);
+      return product_tile<1, V>(depth, a, a_stride, b, c, c_stride, accumulate);
     case 2:
-      return product_tile<2, V>(depth, a, a_stride, b, b_stride, c, c_stride, accumulate);
+      return product_tile<2, V>(depth, a, a_stride, b, c, c_stride, accumulate);
     case 3:
-      return product_tile<3, V>(depth, a, a_stride, b, b_stride, c, c_stride, accumulate);
+      return product_tile<3, V>(depth, a, a_stride, b, c, c_stride, accumulate);
     case 4:
-      return product_tile<4, V>(depth, a, a_stride, b, b_stride, c, c_stride, accumulate);
+      return product_tile<4, V>(depth, a, a_stride, b, c, c_stride, accumulate);
     case 5:
-      return product_tile<5, V>(depth, a, a_stride, b, b_stride, c, c_stride, accumulate);
+      return product_tile<5, V>(depth, a, a_stride, b, c, c_stride, accumulate);
     default:
       return;
   }
@@ -70,17 +71,52 @@ constexpr int kWide = 4;  // 6 x 4 accumulators and 4 operands of 32 registers
 constexpr int kWide = 1;  // 6 x 2 accumulators and 2 operands of 16
 #endif
 
-/// `columns` a multiple of 16.
+/// `columns` a multiple of 16. b.from(j): its columns from j on.
+template <class B>
 inline void product(std::int64_t rows, std::int64_t depth, std::int64_t columns, const float* a, std::int64_t a_stride,
-                    const float* b, std::int64_t b_stride, float* c, std::int64_t c_stride, bool accumulate) {
+                    const B& b, float* c, std::int64_t c_stride, bool accumulate) {
   std::int64_t j = 0;
   for (; j + kWide * kLanes <= columns; j += kWide * kLanes) {
-    product_columns<kWide>(rows, depth, a, a_stride, b + j, b_stride, c + j, c_stride, accumulate);
+    product_columns<kWide>(rows, depth, a, a_stride, b.from(j), c + j, c_stride, accumulate);
   }
   for (; j < columns; j += kLanes) {
-    product_columns<1>(rows, depth, a, a_stride, b + j, b_stride, c + j, c_stride, accumulate);
+    product_columns<1>(rows, depth, a, a_stride, b.from(j), c + j, c_stride, accumulate);
   }
 }
+
+/// Rows of floats, `stride` apart.
+struct FloatRows {
+  const float* p;
+  std::int64_t stride;
+  template <int V>
+  void row(std::int64_t i, Vec* out) const {
+    SPARING_UNROLL
+    for (int v = 0; v < V; ++v) out[v] = load(p + i * stride + v * kLanes);
+  }
+  FloatRows from(std::int64_t j) const { return {p + j, stride}; }
+};
+/// Values in f16, as stored.
+struct HalfValues {
+  const std::uint16_t* p;
+  std::int64_t stride;
+  template <int V>
+  void row(std::int64_t i, Vec* out) const {
+    SPARING_UNROLL
+    for (int v = 0; v < V; ++v) out[v] = load_half(p + i * stride + v * kLanes);
+  }
+  HalfValues from(std::int64_t j) const { return {p + j, stride}; }
+};
+/// Panels of keys in f16, as stored.
+struct HalfKeys {
+  const std::uint16_t* p;
+  std::int64_t head_dim;
+  template <int V>
+  void row(std::int64_t i, Vec* out) const {
+    SPARING_UNROLL
+    for (int v = 0; v < V; ++v) out[v] = load_half(p + (v * head_dim + i) * kKeyPanel);
+  }
+  HalfKeys from(std::int64_t j) const { return {p + j * head_dim, head_dim}; }
+};
 
 /// Where attend() keeps what, in floats from the start of its scratch.
 struct ScratchLayout {
@@ -159,15 +195,31 @@ void attend(const AttentionTile& tile) {
     const std::int64_t base = block * kKeyBlock;
     const std::int64_t positions = last + 1 - base < kKeyBlock ? last + 1 - base : kKeyBlock;
     const std::int64_t panels = (positions + kKeyPanel - 1) / kKeyPanel;
-    load_keys(tile.kv, block, panels, head_dim, block == tile.position / kKeyBlock, s.keys);
-    load_values(tile.kv, base, positions, stride, s.values);
-    product(rows, head_dim, panels * kKeyPanel, s.q, stride, s.keys, kKeyBlock, s.scores, kKeyBlock, false);
-    for (std::int64_t r = 0; r < rows; ++r) {
-      const std::int64_t own = tile.position + r / group - base;
-      soften_row(s.scores + r * kKeyBlock, panels, tile.window > 0 ? own - tile.window + 1 : 0, own + 1, s.highest[r],
-                 s.sums + r * kLanes, s.out + r * stride, stride);
+    const bool own = block == tile.position / kKeyBlock;
+    // Few rows read each key once: converting them on the way is quicker than setting them out first.
+    const bool keys_direct = rows <= kTileRows && (tile.kv.type == KvType::f16 || (is_coded(tile.kv.type) && own));
+    if (keys_direct) {
+      const auto* keys = is_coded(tile.kv.type)
+                             ? tile.kv.recent
+                             : reinterpret_cast<const std::uint16_t*>(tile.kv.keys) + base * head_dim;
+      product(rows, head_dim, panels * kKeyPanel, s.q, stride, HalfKeys{keys, head_dim}, s.scores, kKeyBlock, false);
+    } else {
+      load_keys(tile.kv, block, panels, head_dim, own, s.keys);
+      product(rows, head_dim, panels * kKeyPanel, s.q, stride, FloatRows{s.keys, kKeyBlock}, s.scores, kKeyBlock,
+              false);
     }
-    product(rows, positions, stride, s.scores, kKeyBlock, s.values, stride, s.out, stride, true);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const std::int64_t at_row = tile.position + r / group - base;
+      soften_row(s.scores + r * kKeyBlock, panels, tile.window > 0 ? at_row - tile.window + 1 : 0, at_row + 1,
+                 s.highest[r], s.sums + r * kLanes, s.out + r * stride, stride);
+    }
+    if (rows <= kTileRows && tile.kv.type == KvType::f16) {
+      const auto* values = reinterpret_cast<const std::uint16_t*>(tile.kv.values) + base * stride;
+      product(rows, positions, stride, s.scores, kKeyBlock, HalfValues{values, stride}, s.out, stride, true);
+    } else {
+      load_values(tile.kv, base, positions, stride, s.values);
+      product(rows, positions, stride, s.scores, kKeyBlock, FloatRows{s.values, stride}, s.out, stride, true);
+    }
   }
 
   for (std::int64_t r = 0; r < rows; ++r) {
