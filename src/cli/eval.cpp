@@ -21,6 +21,7 @@ struct Options {
   EngineArgs engine;
   std::string text;
   std::int64_t context = 512, chunks = 0;
+  std::string reference_precision;
   bool skip_speed = false;
 };
 
@@ -106,7 +107,9 @@ Status run_eval(const Options& options, const Session& session) {
   const bool compared = !options.reference.model.empty();
   LoadedModel reference;
   if (compared) {
-    SPARING_TRY(reference, load_model(options.reference, options.engine, session, options.context));
+    EngineArgs engine = options.engine;
+    if (!options.reference_precision.empty()) engine.precision = options.reference_precision;
+    SPARING_TRY(reference, load_model(options.reference, engine, session, options.context));
   }
 
   const std::vector<Token> tokens = candidate.tokenizer->encode(text, true, false);
@@ -170,6 +173,10 @@ void register_eval(CLI::App& app, Session& session) {
       ->capture_default_str();
   command->add_flag("--no-speed", options->skip_speed, "Leave the speed measurement out");
   add_engine(command, options->engine);
+  command->add_option("--against-precision", options->reference_precision, "--precision of the reference, if another")
+      ->type_name("P")
+      ->check(CLI::IsMember({"declared", "f32"}))
+      ->group("Engine");
   on_chosen(command, session, [options, &session] { return run_eval(*options, session); });
 }
 

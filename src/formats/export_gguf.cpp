@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/interrupt.h"
 #include "base/log.h"
 #include "formats/export.h"
 #include "formats/export_rows.h"
@@ -235,6 +236,7 @@ Status export_gguf(const Checkpoint& checkpoint, const std::filesystem::path& ou
     SPARING_CHECK_OK(
         write_tensor(checkpoint, shape, plan.tensors[first + i].type, gguf_interleaves_rope(arch), writer));
     if (options.progress) options.progress(shape.name);
+    if (interrupted()) return interrupted_error("export");
   }
   return writer.commit();
 }

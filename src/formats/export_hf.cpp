@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "base/atomic_file.h"
+#include "base/interrupt.h"
 #include "formats/export.h"
 #include "formats/export_rows.h"
 #include "formats/hf_config.h"
@@ -73,6 +74,7 @@ Status write_shard(const Checkpoint& checkpoint, const Shard& shard, const std::
       return writer.write(std::as_bytes(std::span(halves)));
     }));
     if (options.progress) options.progress(shape.name);
+    if (interrupted()) return interrupted_error("export");
   }
   SPARING_CHECK_OK(writer.commit());
   return {};

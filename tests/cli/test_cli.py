@@ -61,7 +61,7 @@ class Frame(Case):
         self.assertRegex(self.ok('--version').stdout, r'^sparing \d+\.\d+\.\d+\n$')
         self.assertLess(time.monotonic() - start, 1.0)
         top = self.ok('--help').stdout
-        for command in ['inspect', 'methods', 'compress', 'eval', 'run', 'bench']:
+        for command in ['inspect', 'verify', 'eval', 'methods', 'convert', 'compress', 'run', 'bench']:
             self.assertIn(f'  {command} ', top)
             if command != 'compress':
                 self.assertIn('Examples:\n', self.ok(command, '--help').stdout)
@@ -126,6 +126,42 @@ class Inspect(Case):
         self.refused(INPUT, 'noise.gguf', 'inspect', self.write('noise.gguf', bytes(range(256)) * 9))
         self.refused(INPUT, 'cut.bin', 'inspect', self.write('cut.bin', STORIES.read_bytes()[:-1000]))
         self.refused(INPUT, 'pytorch_model.bin', 'inspect', self.write('pytorch_model.bin', b'PK\x03\x04' + bytes(100)))
+
+
+@unittest.skipUnless(STORIES.exists(), NO_DATA)
+class Convert(Case):
+    STORY = ['--prompt', 'Once upon a time', '--max-tokens', '30']
+
+    def test_every_format_tells_the_same_story(self):
+        story = self.json('run', STORIES, *self.STORY)['text']
+        for to, dtype in [('sparing', None), ('sparing', 'f32'), ('hf', 'f32'), ('hf', 'bf16')]:
+            out = self.folder / f'{to}-{dtype}'
+            done = self.json('convert', STORIES, '--to', to, '--out', out, *(['--dtype', dtype] if dtype else []))
+            self.assertEqual(done['bytes'], self.json('inspect', out)['bytes'])
+            self.assertGreater(self.json('verify', out)['tensors'], 40)
+            if dtype != 'bf16':
+                self.assertEqual(self.json('run', out, *self.STORY)['text'], story, out)
+        self.assertEqual(self.json('inspect', self.folder / 'hf-bf16')['codings'].keys(), {'BF16'})
+        self.assertEqual(sorted(p.name for p in self.folder.iterdir()), ['hf-bf16', 'hf-f32', 'sparing-None', 'sparing-f32'])
+
+    def test_refusals_leave_nothing(self):
+        (self.folder / 'there').mkdir()
+        self.refused(USAGE, 'there', 'convert', STORIES, '--to', 'hf', '--out', self.folder / 'there')
+        self.refused(USAGE, 'say --to', 'convert', STORIES, '--out', self.folder / 'new')
+        self.refused(USAGE, 'q8_0: GGUF only', 'convert', STORIES, '--to', 'hf', '--dtype', 'q8_0', '--out', self.folder / 'new')
+        self.refused(USAGE, '--out', 'convert', STORIES, '--to', 'hf')
+        self.refused(RESOURCE, 'no/such', 'convert', STORIES, '--to', 'hf', '--out', self.folder / 'no' / 'such' / 'folder')
+        self.refused(INPUT, 'nowhere', 'convert', self.folder / 'nowhere', '--to', 'hf', '--out', self.folder / 'new')
+        self.assertEqual(sorted(p.name for p in self.folder.iterdir()), ['there'])
+
+    def test_verify_finds_a_flipped_bit(self):
+        out = self.folder / 'model'
+        self.ok('convert', STORIES, '--to', 'sparing', '--out', out)
+        weights = next(out.glob('sparing-*.safetensors'))
+        content = bytearray(weights.read_bytes())
+        content[len(content) // 2] ^= 1
+        weights.write_bytes(content)
+        self.assertIn('hash', self.refused(INPUT, '[verify]', 'verify', out))
 
 
 @unittest.skipUnless(STORIES.exists(), NO_DATA)
