@@ -6,6 +6,8 @@
 namespace sparing::kernels::avx512 {
 namespace {
 
+constexpr std::int64_t kAhead = 2048;
+
 template <int BITS, bool TABLE, bool HALF, bool MINIMA>
 void gemv(const IntWeight& w, const Q8Block* x, const Output& out, std::int64_t begin, std::int64_t end,
           std::byte* scratch) {
@@ -20,6 +22,8 @@ void gemv(const IntWeight& w, const Q8Block* x, const Output& out, std::int64_t 
     std::int32_t left = w.blocks_per_group;
     Floats acc = _mm512_setzero_ps();
     for (std::int64_t b = 0; b < w.layout.blocks; ++b, block += 64 * BITS) {
+      SPARING_UNROLL
+      for (int i = 0; i < BITS; ++i) _mm_prefetch(reinterpret_cast<const char*>(block + kAhead + 64 * i), _MM_HINT_T0);
       Ints codes[8];
       unpack_block<BITS>(block, codes);
       if constexpr (TABLE) {

@@ -75,6 +75,7 @@ Status Engine::Impl::load_matrix(const Checkpoint& checkpoint, std::size_t index
     weight = *replacement;
   } else {
     SPARING_TRY(weight, checkpoint.weight(needed.name));
+    for (Term& term : weight.terms) term.blob = weights->place(std::move(term.blob));
     checkpoint.forget(needed.name);
   }
   if (weight.rows != needed.rows || weight.cols != needed.cols) {
@@ -100,6 +101,10 @@ Status Engine::Impl::load_weights(const Checkpoint& checkpoint) {
   const std::size_t count = schedule.matrices.size();
   lookups.resize(count);
   linears.resize(count);
+  // A transcoded matrix can take more than it did in the file: rows are padded to panels.
+  std::uint64_t stored = 0;
+  for (const TensorEntry& entry : checkpoint.tensors()) stored += entry.stored_bytes;
+  weights.emplace(stored + stored / 4 + count * 64 * kKiB);
   std::vector<std::optional<Error>> errors(count);
   std::atomic<std::size_t> next{0};
   // Sizes differ widely (an embedding, a small k), so workers take the next one rather than a fixed share.

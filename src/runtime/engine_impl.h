@@ -1,5 +1,6 @@
 #pragma once
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -9,6 +10,7 @@
 #include "runtime/kv_cache.h"
 #include "runtime/ops.h"
 #include "runtime/schedule.h"
+#include "tensor/arena.h"
 #include "tensor/buffer.h"
 
 namespace sparing {
@@ -32,6 +34,7 @@ struct Engine::Impl {
   const Ops* ops = nullptr;
   std::unique_ptr<ThreadPool> pool;
 
+  std::optional<Arena> weights;                           // where matrices lie
   std::vector<CodedWeight> lookups;                       // by matrix, where its rows are only looked up
   std::vector<std::unique_ptr<kernels::Linear>> linears;  // by matrix, where it is multiplied
   std::vector<std::vector<float>> vectors;
