@@ -69,7 +69,7 @@ bool recover_llama3(RopeConfig& rope) {
   for (const float d : rope.divisors) tried.factor = std::max(tried.factor, static_cast<double>(d));
   tried.low_frequency_factor = 1;
   tried.high_frequency_factor = 4;
-  for (tried.original_context = 1024; tried.original_context <= 1 << 20; tried.original_context *= 2) {
+  for (tried.original_context = 128; tried.original_context <= 1 << 20; tried.original_context *= 2) {
     const std::vector<float> divisors = llama3_divisors(tried);
     bool same = divisors.size() == rope.divisors.size();
     for (std::size_t i = 0; same && i < divisors.size(); ++i) {

@@ -135,3 +135,36 @@ for name, patch in {
                                      "sliding_window": 7}},
 }.items():
     save("config", name, json.dumps({**CONFIG, **patch}).encode())
+
+DENSE = {"codec": "dense", "version": 1, "dtype": "F16"}
+INTEGER = {"codec": "int_group", "version": 1, "bits": 4, "group": 32, "scale": "f16", "zero": "constant", "zero_offset": 8}
+CSR = {"codec": "csr", "version": 1, "nonzeros": 2, "wide_index": False}
+LUT = {"codec": "lut_group", "version": 1, "bits": 2, "group": 32, "scale": "f16", "table": [-1, 0, 0.5, 1]}
+IDENTITY = {"transform": "identity", "version": 1}
+PERMUTATION = {"transform": "permutation", "version": 1}
+save("config", "manifest", json.dumps({
+    "format": "sparing", "version": 1, "oldest_reader": 1, "codings": [DENSE, INTEGER, CSR, LUT],
+    "transforms": [PERMUTATION, {"transform": "hadamard", "version": 1, "block": 32}],
+    "tensors": {"embed": {"shape": [40, 64], "terms": [1, 2], "sha256": "0" * 16},
+                "layers.0.attn.q": {"shape": [64, 64], "terms": [3], "input": 1, "sha256": "a" * 16},
+                "norm": {"shape": [64], "terms": [0], "sha256": "1" * 16}},
+    "files": {"sparing-00001-of-00001.safetensors": "0" * 64}, "ledger": {"embedding": 4096},
+    "recipe": {"method": "rtn"}, "provenance": {"source": "abc"}}).encode())
+
+
+def record(rows, cols, transform, terms, blobs):
+    head = json.dumps({"name": "embed", "rows": rows, "cols": cols, "input": transform, "terms": terms}).encode()
+    head += b" " * (-(len(head) + 8) % 64)
+    out = struct.pack("<Q", len(head)) + head
+    for blob in blobs:
+        out += blob + b"\0" * (-len(blob) % 64)
+    return out
+
+
+codes, scales = bytes(range(256)), struct.pack("<16H", *[0x3C00] * 3, *[0] * 13)
+save("safetensors", "record_dense", record(2, 3, IDENTITY, [DENSE], [bytes(12)]))
+save("safetensors", "record_int", record(3, 32, IDENTITY, [INTEGER], [codes + scales.ljust(64, b"\0")]))
+save("safetensors", "record_permuted", record(2, 4, PERMUTATION, [DENSE], [struct.pack("<4H", 3, 2, 1, 0), bytes(16)]))
+save("safetensors", "record_csr", record(2, 4, IDENTITY, [DENSE, CSR], [
+    bytes(16), struct.pack("<3I", 0, 1, 2).ljust(64, b"\0") + struct.pack("<2H", 1, 3).ljust(64, b"\0") +
+    struct.pack("<2H", 0x3C00, 0x4000).ljust(64, b"\0")]))
