@@ -1,67 +1,16 @@
 // Vocabularies as GGUF's metadata holds them (tokenizer.ggml.*).
 
-#include <algorithm>
-#include <array>
-#include <optional>
-
+#include "text/gguf_pre.h"
 #include "text/tokenizer_spec.h"
 #include "text/unicode.h"
 #include "text/vocabulary.h"
-#include "text/word_splitters.h"
 
 namespace sparing {
 namespace {
 
-using Step = PreTokenizerStep;
-
 enum TokenType : std::int32_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
 
 constexpr std::string_view kSpaceMark = "\xE2\x96\x81";
-/// Mistral's Tekken, as its tokenizer.json has it.
-constexpr std::string_view kTekken =
-    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-
-struct Pre {
-  std::string_view name;
-  KnownPattern pattern;
-  bool ignore_merges, nfc, adds_bos;
-};
-constexpr std::array kPres = {
-    Pre{"", KnownPattern::gpt2, false, false, false},
-    Pre{"default", KnownPattern::gpt2, false, false, false},
-    Pre{"gpt-2", KnownPattern::gpt2, false, false, false},
-    Pre{"phi-2", KnownPattern::gpt2, false, false, false},
-    Pre{"llama-bpe", KnownPattern::llama3, true, false, true},
-    Pre{"llama3", KnownPattern::llama3, true, false, true},
-    Pre{"llama-v3", KnownPattern::llama3, true, false, true},
-    Pre{"qwen2", KnownPattern::qwen2, false, true, false},
-    Pre{"deepseek-r1-qwen", KnownPattern::qwen2, false, true, false},
-    Pre{"smollm", KnownPattern::smollm, false, false, false},
-    Pre{"starcoder", KnownPattern::smollm, false, false, false},
-    Pre{"refact", KnownPattern::smollm, false, false, false},
-    Pre{"command-r", KnownPattern::smollm, false, false, false},
-    Pre{"tekken", KnownPattern::none, true, false, true},
-};
-
-Step byte_level(bool regex) {
-  Step s;
-  s.kind = Step::Kind::byte_level;
-  s.use_regex = regex;
-  return s;
-}
-
-std::vector<Step> pre_tokenizer_of(const Pre& pre) {
-  if (pre.pattern == KnownPattern::gpt2) return {byte_level(true)};
-  Step first;
-  if (pre.pattern == KnownPattern::smollm) {
-    first.kind = Step::Kind::digits;
-    return {first, byte_level(true)};
-  }
-  first.kind = Step::Kind::split;
-  first.pattern = {true, std::string(pre.pattern == KnownPattern::none ? kTekken : regex_of(pre.pattern))};
-  return {first, byte_level(false)};
-}
-
 Error bad(const std::string& what) {
   return input_error("[tokenizer] " + what + ": convert the GGUF again");
 }
@@ -101,14 +50,7 @@ Status read_merges(const GgufVocab& vocab, TokenizerSpec& spec) {
 }
 
 Status read_byte_level(const GgufVocab& vocab, TokenizerSpec& spec) {
-  const auto pre = std::find_if(kPres.begin(), kPres.end(), [&](const Pre& p) { return p.name == vocab.pre; });
-  if (pre == kPres.end()) {
-    std::string known;
-    for (const Pre& p : kPres) {
-      if (!p.name.empty()) known += (known.empty() ? "" : ", ") + std::string(p.name);
-    }
-    return input_error("[tokenizer] unknown tokenizer.ggml.pre '" + vocab.pre + "': known are " + known);
-  }
+  SPARING_TRY(const bool adds_bos, apply_gguf_pre(vocab.pre, spec));
   spec.byte_level = true;
   std::string bytes;
   for (const std::string& token : vocab.tokens) {
@@ -116,11 +58,8 @@ Status read_byte_level(const GgufVocab& vocab, TokenizerSpec& spec) {
     spec.pieces.push_back(alphabet ? bytes : token);
     spec.literal.push_back(!alphabet);
   }
-  spec.ignore_merges = pre->ignore_merges;
-  if (pre->nfc) spec.normalizer.push_back({.kind = NormalizerStep::Kind::nfc, .pattern = {}, .text = {}});
-  spec.pre_tokenizer = pre_tokenizer_of(*pre);
   spec.decoder.push_back({});
-  if (spec.bos >= 0 && (vocab.add_bos == 1 || (vocab.add_bos == -1 && pre->adds_bos))) spec.prefix = {spec.bos};
+  if (spec.bos >= 0 && (vocab.add_bos == 1 || (vocab.add_bos == -1 && adds_bos))) spec.prefix = {spec.bos};
   if (vocab.merges.empty()) return bad("a byte-pair vocabulary without merges");
   return read_merges(vocab, spec);
 }

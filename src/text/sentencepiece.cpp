@@ -34,7 +34,7 @@ class SentencePieceTokenizer final : public SpecTokenizer {
       if (!is_valid_utf8(library_->piece(id))) {
         return input_error("[tokenizer.model] piece " + std::to_string(id) + " is not UTF-8: the file is damaged");
       }
-      if (!library_->is_control(id)) continue;
+      if (!library_->is_control(id) && !library_->is_unknown(id)) continue;
       AddedToken t;
       t.id = id;
       t.content = library_->piece(id);
@@ -71,7 +71,9 @@ class SentencePieceTokenizer final : public SpecTokenizer {
       if (id < 0 || id >= vocab_size()) continue;
       const std::string& piece = library_->piece(id);
       if (library_->is_control(id)) {
-        if (!skip_special) out += piece;
+        if (skip_special) continue;
+        out += piece;
+        first = false;
       } else if (library_->is_unknown(id)) {
         out += kUnknownSurface;
         first = false;

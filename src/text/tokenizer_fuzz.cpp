@@ -30,7 +30,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (size < 2 || size > 1 << 16) return 0;
   const std::string_view rest(reinterpret_cast<const char*>(data) + 1, size - 1);
   const std::string_view text = rest.substr(0, 64);
-  constexpr std::string_view mixed = "Hello  w\xC3\xB6rld's 1234 \xE4\xBA\xBA\xE4\xBA\xBA\n\t<s> \xF0\x9F\x98\x80\xFF!?";
+  constexpr std::string_view mixed =
+      "Hello  w\xC3\xB6rld's 1234 \xE4\xBA\xBA\xE4\xBA\xBA\n\t<s> \xF0\x9F\x98\x80\xFF!?";
   Result<std::shared_ptr<const Tokenizer>> loaded = usage_error("");
   switch (data[0] % 4) {
     case 0: {

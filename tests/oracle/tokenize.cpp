@@ -3,6 +3,7 @@
 //   'e' flags size bytes  ->  count ids...        flags: 1 add_special, 2 parse_special
 //   'd' flags count ids   ->  size bytes          flags: 1 skip_special
 //   'c'                   ->  size bytes          the compact form; the tokenizer is then loaded again from it
+//   'g'                                         the tokenizer is loaded again from what GGUF would hold
 //   'j'                   ->  size bytes          tokenizer.json; size 0xFFFFFFFF, then size and message: refused
 //   't' size bytes        ->  microseconds        time to encode the text
 //   'l'                   ->  microseconds        time to load the compact form
@@ -12,6 +13,7 @@
 #include <iostream>
 
 #include "formats/carried.h"
+#include "text/gguf_export.h"
 #include "text/tokenizer.h"
 
 using namespace sparing;
@@ -86,6 +88,16 @@ int main(int argc, char** argv) {
         compact = tokenizer->to_compact();
         write_bytes(compact);
         auto again = load_compact_bytes(compact);
+        if (!again.ok()) {
+          std::cerr << again.error().message << '\n';
+          return 3;
+        }
+        tokenizer = *again;
+        break;
+      }
+      case 'g': {
+        const auto vocab = to_gguf_vocab(*tokenizer);
+        auto again = vocab.ok() ? Tokenizer::load(*vocab) : Result<std::shared_ptr<const Tokenizer>>(vocab.error());
         if (!again.ok()) {
           std::cerr << again.error().message << '\n';
           return 3;

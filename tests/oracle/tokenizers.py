@@ -42,6 +42,9 @@ class Ours:
         self.send(b'c')
         return self.block()
 
+    def through_gguf(self):
+        self.send(b'g')
+
     def json(self):
         self.send(b'j')
         size = self.number()
@@ -149,7 +152,11 @@ def main():
             if only and name not in only:
                 continue
             model = make.sentencepiece_model(plain, folder / name, kind, **options)
-            size, ties = compare_sentencepiece(name, sentencepiece.SentencePieceProcessor(model_file=str(model)), Ours(model), texts)
+            theirs, ours = sentencepiece.SentencePieceProcessor(model_file=str(model)), Ours(model)
+            size, ties = compare_sentencepiece(name, theirs, ours, texts)
+            if kind == 'bpe':
+                ours.through_gguf()
+                compare_sentencepiece(name + ', through GGUF', theirs, ours, texts)
             print(f'{name}: {size:,} bytes agree' + f' but for {ties} ties' * bool(ties))
 
 
