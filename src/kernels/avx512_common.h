@@ -81,10 +81,19 @@ struct Groups {
   std::int64_t step;  ///< floats from one group's second to the next
 };
 
+inline void prefetch(const std::byte* from, std::int64_t bytes) {
+  for (std::int64_t i = 0; i < bytes; i += 64) _mm_prefetch(reinterpret_cast<const char*>(from + i), _MM_HINT_T0);
+}
+
 inline void decode_groups(const IntWeight& w, std::int64_t panel, const Groups& to) {
   const IntGroupLayout& l = w.layout;
   const GroupSpec& spec = w.spec.groups;
   const std::byte* scales = w.blob + l.scales + panel * l.groups * l.scale_group_bytes;
+  // The next panel's, while this one's codes stream by.
+  if (panel + 1 < l.panels) {
+    prefetch(scales + l.groups * l.scale_group_bytes, l.groups * l.scale_group_bytes);
+    prefetch(w.blob + l.zeros + (panel + 1) * l.groups * l.zero_group_bytes, l.groups * l.zero_group_bytes);
+  }
   if (spec.scale == ScaleKind::f16) {
     for (std::int64_t g = 0; g < l.groups; ++g) _mm512_storeu_ps(to.scale + 16 * g, load_halves(scales + 32 * g));
   } else {

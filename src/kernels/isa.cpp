@@ -23,11 +23,22 @@ bool amx_granted() {
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
-// CPUID leaf 7: EDX bit 24 AMX-TILE, bit 25 AMX-INT8 (GCC 12 has no names for them in __builtin_cpu_supports).
+// Features that one of the two compilers' __builtin_cpu_supports does not know.
+struct CpuId {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+};
+CpuId cpuid(unsigned leaf) {
+  CpuId r;
+  r.a = leaf;
+  __asm__ volatile("cpuid" : "+a"(r.a), "=b"(r.b), "+c"(r.c), "=d"(r.d));
+  return r;
+}
+bool has_f16c() {
+  return ((cpuid(1).c >> 29) & 1u) != 0;
+}
+/// AMX-TILE and AMX-INT8.
 bool has_amx_int8() {
-  unsigned a = 7, b = 0, c = 0, d = 0;
-  __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
-  return ((d >> 24) & 3u) == 3u;
+  return ((cpuid(7).d >> 24) & 3u) == 3u;
 }
 #endif
 
@@ -35,7 +46,7 @@ std::vector<Isa> probe() {
   std::vector<Isa> found;
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
   const bool vnni = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                     __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
                     __builtin_cpu_supports("avx512vnni");
