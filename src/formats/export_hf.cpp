@@ -128,17 +128,10 @@ std::string torch_name(DType dtype) {
   return dtype == DType::f32 ? "float32" : dtype == DType::bf16 ? "bfloat16" : "float16";
 }
 
-}  // namespace
-
-Status export_hf(const Checkpoint& checkpoint, const std::filesystem::path& out, const HfExport& options) {
-  if (options.dtype != DType::f32 && options.dtype != DType::f16 && options.dtype != DType::bf16) {
-    return usage_error("[export] dtype " + std::string(name_of(options.dtype)) + ": F32, F16 and BF16 are written");
-  }
-  SPARING_TRY(json config, config_to_plain_hf(checkpoint.config()));
-  config["torch_dtype"] = torch_name(options.dtype);
-  SPARING_TRY(StagingFolder staging, StagingFolder::create(out));
+Status write_files(const Checkpoint& checkpoint, const json& config, const std::filesystem::path& folder,
+                   const HfExport& options) {
   const auto write = [&](const std::string& name, const std::string& text) {
-    return write_file_atomically(staging.path() / name, text);
+    return write_file_atomically(folder / name, text);
   };
   SPARING_CHECK_OK(write("config.json", config.dump(2, ' ', false, json::error_handler_t::replace) + "\n"));
   SPARING_CHECK_OK(write("generation_config.json", generation_config(checkpoint.config()).dump(2) + "\n"));
@@ -149,8 +142,23 @@ Status export_hf(const Checkpoint& checkpoint, const std::filesystem::path& out,
     SPARING_CHECK_OK(write("tokenizer_config.json", tokens.dump(2, ' ', false, json::error_handler_t::replace) + "\n"));
   }
   const std::vector<Shard> shards = plan_shards(checkpoint.config(), options);
-  for (const Shard& shard : shards) SPARING_CHECK_OK(write_shard(checkpoint, shard, staging.path(), options));
-  if (shards.size() > 1) SPARING_CHECK_OK(write_index(shards, staging.path()));
+  for (const Shard& shard : shards) SPARING_CHECK_OK(write_shard(checkpoint, shard, folder, options));
+  if (shards.size() > 1) SPARING_CHECK_OK(write_index(shards, folder));
+  return {};
+}
+
+}  // namespace
+
+Status export_hf(const Checkpoint& checkpoint, const std::filesystem::path& out, const HfExport& options) {
+  if (options.dtype != DType::f32 && options.dtype != DType::f16 && options.dtype != DType::bf16) {
+    return usage_error("[export] dtype " + std::string(name_of(options.dtype)) + ": F32, F16 and BF16 are written");
+  }
+  SPARING_TRY(json config, config_to_plain_hf(checkpoint.config()));
+  config["torch_dtype"] = torch_name(options.dtype);
+  SPARING_TRY(StagingFolder staging, StagingFolder::create(out));
+  if (Status status = write_files(checkpoint, config, staging.path(), options); !status.ok()) {
+    return staging.explain(std::move(status).error());
+  }
   return staging.publish();
 }
 

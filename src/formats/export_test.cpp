@@ -1,7 +1,11 @@
 #include "formats/export.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
+#include <csignal>
+
+#include "formats/sparing_writer.h"
 #include "formats/test_models.h"
 #include "formats/verify.h"
 
@@ -166,6 +170,52 @@ TEST(Export, RefusalsLeaveNothing) {
   refused(export_hf(*source, folder / "in", {.dtype = DType::f32}), "exists");
   refused(export_gguf(*source, folder / "m.gguf", {.type = GgmlType::q4_0, .vocab = &vocab}), "Q4_0");
   EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()), 2);
+}
+
+/// No file may grow beyond a size while it lives: how a full disk looks to a writer.
+class FullDisk {
+ public:
+  explicit FullDisk(std::uint64_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    const struct rlimit limit = {bytes, before_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FullDisk() {
+    ::setrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, handler_);
+  }
+  FullDisk(const FullDisk&) = delete;
+  FullDisk& operator=(const FullDisk&) = delete;
+
+ private:
+  void (*handler_)(int);
+  struct rlimit before_ = {};
+};
+
+TEST(Export, FullDiskIsOneLineAndLeavesNothing) {
+  test::Folder folder;
+  test::write_hf(test::random_model(test::small_config("llama")), folder / "in");
+  const auto source = open(folder / "in");
+  const GgufVocab vocab = vocab_of(40);
+  SparingModel model;
+  model.config = source->config();
+  for (const TensorEntry& entry : source->tensors()) {
+    if (entry.shape.is_vector()) {
+      model.vectors.emplace_back(entry.shape.name, *source->vector(entry.shape.name));
+    } else {
+      model.weights.emplace_back(entry.shape.name, *source->weight(entry.shape.name));
+    }
+  }
+  const FullDisk full(30000);
+  for (const Status& status :
+       {export_hf(*source, folder / "out", {}), export_gguf(*source, folder / "out", {.vocab = &vocab}),
+        write_sparing_directory(model, folder / "out")}) {
+    ASSERT_FALSE(status.ok());
+    EXPECT_EQ(status.error().kind, ErrorKind::resource);
+    EXPECT_EQ(status.error().message.find(".partial"), std::string::npos) << status.error().message;
+    EXPECT_EQ(status.error().message.find('\n'), std::string::npos);
+  }
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()), 1);
 }
 
 }  // namespace

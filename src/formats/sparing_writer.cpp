@@ -249,7 +249,9 @@ Status write_sparing_directory(const SparingModel& model, const std::filesystem:
   }
   SPARING_TRY(Layout layout, lay_out(model));
   SPARING_TRY(StagingFolder staging, StagingFolder::create(out));
-  SPARING_CHECK_OK(write_files(model, layout, staging.path()));
+  if (Status status = write_files(model, layout, staging.path()); !status.ok()) {
+    return staging.explain(std::move(status).error());
+  }
   return staging.publish();
 }
 

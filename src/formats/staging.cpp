@@ -66,6 +66,13 @@ StagingFolder::~StagingFolder() {
   if (!path_.empty()) fs::remove_all(path_, ignored);
 }
 
+Error StagingFolder::explain(Error error) const {
+  const std::string staging = path_.string();
+  const auto at = error.message.find(staging);
+  if (at != std::string::npos) error.message.replace(at, staging.size(), target_.string());
+  return error;
+}
+
 Status StagingFolder::publish() {
   SPARING_CHECK_OK(publish_directory(path_, target_));
   path_.clear();

@@ -17,6 +17,8 @@ class StagingFolder {
   ~StagingFolder();
   const std::filesystem::path& path() const { return path_; }
   Status publish();
+  /// The same error with the name that the user gave in place of the staging folder's.
+  Error explain(Error error) const;
 
  private:
   StagingFolder() = default;
