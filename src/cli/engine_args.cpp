@@ -13,9 +13,9 @@ void add_engine(CLI::App* command, EngineArgs& args) {
       ->check(CLI::Range(1, 65536))
       ->capture_default_str()
       ->group(group);
-  command->add_option("--kv", args.kv, "Type of the key-value cache: f32 or f16")
+  command->add_option("--kv", args.kv, "Type of the key-value cache: f32, f16, int8 or int4")
       ->type_name("TYPE")
-      ->check(CLI::IsMember({"f32", "f16"}))
+      ->check(CLI::IsMember({"f32", "f16", "int8", "int4"}))
       ->capture_default_str()
       ->group(group);
   command
@@ -41,7 +41,10 @@ Result<LoadedModel> load_model(const ModelArgs& args, const EngineArgs& engine, 
   options.context = engine.context > 0 ? engine.context : positions;
   options.sequences = sequences;
   options.batch = engine.batch;
-  options.kv = engine.kv == "f32" ? KvType::f32 : KvType::f16;
+  options.kv = engine.kv == "f32"    ? KvType::f32
+               : engine.kv == "int8" ? KvType::int8
+               : engine.kv == "int4" ? KvType::int4
+                                     : KvType::f16;
   options.precision = engine.precision == "f32" ? kernels::Precision::f32 : kernels::Precision::declared;
   SPARING_TRY(loaded.engine, Engine::load(loaded.checkpoint, options));
   return loaded;

@@ -50,7 +50,7 @@ std::uint64_t sum_plain(const std::byte* data, std::int64_t lines) {
 }
 #endif
 
-double read_bandwidth(ThreadPool& pool) {
+double read_bandwidth(ThreadPool& pool, std::uint64_t most) {
   auto sum = sum_plain;
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx2")) sum = sum_avx2;
@@ -58,8 +58,9 @@ double read_bandwidth(ThreadPool& pool) {
 #endif
   // Larger than the last-level cache, less where memory is short.
   const auto cache = static_cast<std::uint64_t>(std::max<long>(::sysconf(_SC_LEVEL3_CACHE_SIZE), 0));
-  const std::uint64_t wanted = std::clamp<std::uint64_t>(cache + cache / 4, 256 * kMiB, 1024 * kMiB);
-  const std::uint64_t size = std::max(std::min(wanted, available_memory() / 4), 16 * kMiB) / (2 * kMiB) * (2 * kMiB);
+  const std::uint64_t wanted = std::clamp<std::uint64_t>(cache + cache / 4, 256 * kMiB, 768 * kMiB);
+  const std::uint64_t size =
+      std::max(std::min({wanted, available_memory() / 4, most}), 16 * kMiB) / (2 * kMiB) * (2 * kMiB);
   void* memory = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) return 0;
   ::madvise(memory, size, MADV_HUGEPAGE);
@@ -105,9 +106,9 @@ double rate(ThreadPool& pool, const PeakKernel& kernel) {
 
 }  // namespace
 
-Roofline measure_roofline(ThreadPool& pool) {
+Roofline measure_roofline(ThreadPool& pool, std::uint64_t most_memory) {
   Roofline roofline;
-  roofline.read_bandwidth = read_bandwidth(pool);
+  roofline.read_bandwidth = read_bandwidth(pool, most_memory);
   const PeakKernel int8 = best_int8_kernel(), f32 = best_f32_kernel();
   roofline.int8_unit = int8.unit;
   roofline.int8_ops = rate(pool, int8);

@@ -15,7 +15,8 @@ struct Roofline {
   std::string int8_unit, f32_unit;  ///< "amx", "avx512_vnni", "avx2", ...
 };
 
-/// About 0.3 s. The machine's best units are measured, whatever the kernels in use.
-Roofline measure_roofline(ThreadPool& pool);
+/// About a second. The machine's best units are measured, whatever the kernels in use. Reads a buffer larger than the
+/// last-level cache, but of at most `most_memory` bytes (tests: less is quicker).
+Roofline measure_roofline(ThreadPool& pool, std::uint64_t most_memory = ~std::uint64_t{0});
 
 }  // namespace sparing
