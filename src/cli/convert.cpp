@@ -12,6 +12,7 @@
 #include "formats/sparing_writer.h"
 #include "formats/staging.h"
 #include "tensor/half.h"
+#include "text/gguf_export.h"
 #include "text/tokenizer.h"
 
 namespace sparing::cli {
@@ -62,6 +63,15 @@ Status to_gguf(const Checkpoint& checkpoint, const Options& options, const Expor
               : options.dtype == "bf16" ? GgmlType::bf16
               : options.dtype == "q8_0" ? GgmlType::q8_0
                                         : GgmlType::f16;
+  // A GGUF's own vocabulary is passed on as it is.
+  GgufVocab vocab;
+  if (!std::holds_alternative<GgufVocab>(checkpoint.tokenizer())) {
+    SPARING_TRY(const auto tokenizer, tokenizer_of(checkpoint));
+    if (tokenizer != nullptr) {
+      SPARING_TRY(vocab, to_gguf_vocab(*tokenizer));
+      gguf.vocab = &vocab;
+    }
+  }
   return export_gguf(checkpoint, options.out, gguf);
 }
 

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BINARY = os.environ.get('SPARING_BINARY', str(ROOT / 'build' / 'release' / 'sparing'))
 DATA = Path(os.environ.get('SPARING_DATA', ROOT.parent / 'shared' / 'data'))
 STORIES = DATA / 'stories260K' / 'checkpoint_legacy.bin'
+SMOLLM2 = Path(os.environ.get('SPARING_MODELS', ROOT / 'models')) / 'smollm2.gguf'
 NO_DATA = f'{STORIES} is missing (SPARING_DATA)'
 
 USAGE, INPUT, RESOURCE, INTERRUPTED = 2, 3, 4, 5
@@ -134,7 +135,7 @@ class Convert(Case):
 
     def test_every_format_tells_the_same_story(self):
         story = self.json('run', STORIES, *self.STORY)['text']
-        for to, dtype in [('sparing', None), ('sparing', 'f32'), ('hf', 'f32'), ('hf', 'bf16')]:
+        for to, dtype in [('sparing', None), ('sparing', 'f32'), ('hf', 'f32'), ('gguf', 'f32'), ('hf', 'bf16')]:
             out = self.folder / f'{to}-{dtype}'
             done = self.json('convert', STORIES, '--to', to, '--out', out, *(['--dtype', dtype] if dtype else []))
             self.assertEqual(done['bytes'], self.json('inspect', out)['bytes'])
@@ -142,7 +143,8 @@ class Convert(Case):
             if dtype != 'bf16':
                 self.assertEqual(self.json('run', out, *self.STORY)['text'], story, out)
         self.assertEqual(self.json('inspect', self.folder / 'hf-bf16')['codings'].keys(), {'BF16'})
-        self.assertEqual(sorted(p.name for p in self.folder.iterdir()), ['hf-bf16', 'hf-f32', 'sparing-None', 'sparing-f32'])
+        self.assertEqual(sorted(p.name for p in self.folder.iterdir()), 
+                         ['gguf-f32', 'hf-bf16', 'hf-f32', 'sparing-None', 'sparing-f32'])
 
     def test_refusals_leave_nothing(self):
         (self.folder / 'there').mkdir()
@@ -263,6 +265,23 @@ class Eval(Case):
         text = self.write('text.txt', TEXT)
         self.refused(USAGE, '--ctx 1024', 'eval', STORIES, '--text', text, '--ctx', '1024')
         self.refused(USAGE, '--chunks -1', 'eval', STORIES, '--text', text, '--ctx', '64', '--chunks=-1')
+
+
+    @unittest.skipUnless(SMOLLM2.exists(), f"{SMOLLM2} is missing: run 'make model' or set SPARING_MODELS")
+    def test_other_vocabulary(self):
+        text = self.write('text.txt', TEXT)
+        self.refused(USAGE, 'compare models of one tokenizer', 'eval', STORIES, '--against', SMOLLM2, '--text', text, '--ctx', '64')
+
+    def test_other_tokenizer(self):
+        """The same vocabulary size, other pieces: what the ids mean is what counts."""
+        tokenizer = bytearray((STORIES.parent / 'tokenizer.bin').read_bytes())
+        at = tokenizer.index(b'there') if b'there' in tokenizer else tokenizer.index(b'the')
+        tokenizer[at:at + 3] = b'xyz'
+        shutil.copy(STORIES, self.folder / 'other.bin')
+        self.write('tokenizer.bin', bytes(tokenizer))
+        text = self.write('text.txt', TEXT)
+        self.refused(USAGE, 'read the text differently', 'eval', STORIES, '--against', self.folder / 'other.bin', '--text', text,
+                     '--ctx', '64')
 
 
 @unittest.skipUnless(STORIES.exists(), NO_DATA)
