@@ -10,12 +10,21 @@ mkdir -p "$reports"
 failed=()
 table=$reports/minutes.txt
 
+# Seconds of processor time that finished children have used.
+cpu_seconds() {
+  times >"$reports/times"  # no pipe: a subshell has no finished children
+  awk 'NR == 2 { for (i = 1; i <= 2; ++i) { split($i, t, /[ms]/); sum += t[1] * 60 + t[2] } print sum }' "$reports/times"
+}
 stage() {
-  local name=$1 start=$EPOCHREALTIME status=0
+  local name=$1 start=$EPOCHREALTIME status=0 cpu
+  cpu_seconds >"$reports/cpu"
+  cpu=$(<"$reports/cpu")
   shift
   echo "== $name"
   "$@" || status=$?
-  awk -v a="$start" -v b="$EPOCHREALTIME" -v n="$name" 'BEGIN { printf "%6.1f min  %s\n", (b - a) / 60, n }' | tee -a "$table"
+  cpu_seconds >"$reports/cpu"
+  awk -v a="$start" -v b="$EPOCHREALTIME" -v c="$cpu" -v d="$(<"$reports/cpu")" -v n="$name" \
+    'BEGIN { printf "%6.1f min  (%5.1f of processor time)  %s\n", (b - a) / 60, (d - c) / 60, n }' | tee -a "$table"
   ((status == 0)) || failed+=("$name")
   return $status
 }
