@@ -16,7 +16,7 @@ one() {
   mkdir -p "$corpus" "$corpus.crashes"
   [[ -d tests/fuzz/$name ]] && seeds=("tests/fuzz/$name")
   local status=0
-  build/asan-ubsan/"$1" "$corpus" "${seeds[@]}" -max_total_time="$SECONDS_EACH" -timeout=10 -rss_limit_mb=2048 \
+  build/asan-ubsan/"$1" "$corpus" "${seeds[@]}" -max_total_time="$SECONDS_EACH" -timeout=30 -rss_limit_mb=2048 \
     -max_len=65536 -artifact_prefix="$corpus.crashes/" -print_final_stats=1 >"$log" 2>&1 || status=$?
   local runs
   runs=$(sed -nE 's/^stat::number_of_executed_units: +//p' "$log" | tail -n 1)
