@@ -23,6 +23,8 @@ class SiteCoder {
   virtual const CodedWeight* finished(const std::string& site) = 0;
   /// Whether code() wants statistics of this site's inputs.
   virtual bool wants_statistics(const std::string& site) const = 0;
+  /// Whether the statistics should hold the damages too: the original model then runs beside the coded one.
+  virtual bool wants_damage(const std::string&) const { return false; }
   /// Codes the site. statistics: null unless wanted (and for an embedding that is not also the head).
   virtual Result<CodedWeight> code(const std::string& site, const Statistics* statistics) = 0;
   /// Every site of a block ("embed", "layers.3", "head") is coded. Not called for blocks that were finished before.

@@ -140,7 +140,14 @@ class Halver : public SiteCoder {
   bool wants_statistics(const std::string& site) const override { return site != "head"; }
   Result<CodedWeight> code(const std::string& site, const Statistics* statistics) override {
     order.push_back(site);
-    if (statistics) moments[site].assign(statistics->second_moment.begin(), statistics->second_moment.end());
+    if (statistics) {
+      const auto keep = [&](auto& into, std::span<const float> values) {
+        into[site].assign(values.begin(), values.end());
+      };
+      keep(moments, statistics->second_moment);
+      keep(input_damage, statistics->input_damage);
+      keep(residual_damage, statistics->residual_damage);
+    }
     SPARING_TRY(const CodedWeight original, checkpoint_.weight(site));
     Buffer data(static_cast<std::size_t>(original.rows * original.cols) * sizeof(float));
     decode_rows(original, 0, original.rows, data.as<float>().data());
@@ -151,7 +158,9 @@ class Halver : public SiteCoder {
     blocks.push_back(block);
     return {};
   }
-  std::map<std::string, std::vector<float>> moments;
+  bool wants_damage(const std::string& site) const override { return damage && site != "embed"; }
+  bool damage = false;
+  std::map<std::string, std::vector<float>> moments, input_damage, residual_damage;
   std::map<std::string, CodedWeight> earlier, coded;
   std::vector<std::string> order, blocks;
 
@@ -245,6 +254,81 @@ TEST(Calibrate, BitsDependOnNeitherThreadsNorSpillingNorResuming) {
   EXPECT_EQ(resumed.moments.size(), 7u);
   for (const auto& [site, moment] : resumed.moments) EXPECT_TRUE(moment == plain.moments.at(site)) << site;
   EXPECT_EQ(resumed.blocks, (std::vector<std::string>{"layers.2", "head"}));
+}
+
+// Inputs of one site, sequence by sequence, with some weights replaced.
+std::vector<std::vector<float>> inputs_of(const Checkpoint& checkpoint,
+                                          const std::vector<std::vector<Token>>& sequences,
+                                          const std::map<std::string, CodedWeight>& coded, const std::string& site) {
+  std::vector<std::vector<float>> rows;
+  const ModelGraph model = build_graph(checkpoint.config()).value();
+  const auto replaced = [&](const std::string& name) {
+    const auto found = coded.find(name);
+    return found == coded.end() ? nullptr : &found->second;
+  };
+  for (const auto& sequence : sequences) {
+    lab::RunOptions how;
+    how.rotation = lab::rotation(model.config.rope, static_cast<std::int64_t>(sequence.size()), at::kFloat);
+    how.observe = [&](const Op& op, const at::Tensor& x) {
+      if (op.site != site) return;
+      const at::Tensor all = x.contiguous();
+      for (std::int64_t t = 0; t < x.size(0); ++t)
+        rows.emplace_back(all.data_ptr<float>() + t * x.size(1), all.data_ptr<float>() + (t + 1) * x.size(1));
+    };
+    const CodedWeight* table = replaced("embed");
+    at::Tensor x =
+        lab::decode_rows_of(table ? *table : checkpoint.weight("embed").value(), {sequence.begin(), sequence.end()});
+    for (const Graph& block : model.blocks) {
+      const auto weights = lab::load_weights(checkpoint, block, 0, block.ops.size(), at::kFloat, replaced).value();
+      lab::Values values(block.widths.size());
+      values[static_cast<std::size_t>(block.input)] = x;
+      lab::run(block, 0, block.ops.size(), weights, how, values, true);
+      x = values[static_cast<std::size_t>(block.output)];
+    }
+  }
+  return rows;
+}
+
+TEST(Calibrate, DamagesCompareTheOriginalWithTheCodedModel) {
+  const FormulaCheckpoint checkpoint(testing::tiny_config());
+  const auto sequences = text(3, 21);
+  Halver coder(checkpoint);
+  coder.damage = true;
+  ASSERT_TRUE(calibrate(checkpoint, sequences, {.threads = 2}, coder).ok());
+  for (const std::string site : {"layers.0.attn.q", "layers.1.attn.o", "layers.2.mlp.down"}) {
+    const auto now = inputs_of(checkpoint, sequences, coder.coded, site),
+               before = inputs_of(checkpoint, sequences, {}, site);
+    const auto& damage = coder.input_damage.at(site);
+    const std::size_t n = now[0].size();
+    ASSERT_EQ(damage.size(), n * n);
+    for (std::size_t i = 0; i < n; i += 5)
+      for (std::size_t j = 0; j < n; j += 3) {
+        double sum = 0, size = 0;
+        for (std::size_t t = 0; t < now.size(); ++t) {
+          const double term = (static_cast<double>(before[t][i]) - now[t][i]) * now[t][j];
+          sum += term;
+          size += std::abs(term);
+        }
+        ASSERT_NEAR(damage[i * n + j], sum, 1e-5 * size + 1e-6) << site;
+      }
+  }
+  // What layer 0's attention is added to is the embedding, which the coder has halved.
+  const auto x = inputs_of(checkpoint, sequences, coder.coded, "layers.0.attn.o");
+  const at::Tensor table = lab::decode(checkpoint.weight("embed").value());
+  const auto& residual = coder.residual_damage.at("layers.0.attn.o");
+  ASSERT_EQ(residual.size(), 64u * 64u);
+  for (std::size_t i = 0; i < 64; i += 7)
+    for (std::size_t j = 0; j < 64; j += 9) {
+      double sum = 0, size = 0;
+      for (std::size_t t = 0; t < x.size(); ++t) {
+        const Token token = sequences[t / 21][t % 21];
+        const double term = 0.5 * table.data_ptr<float>()[static_cast<std::size_t>(token) * 64 + i] * x[t][j];
+        sum += term;
+        size += std::abs(term);
+      }
+      EXPECT_NEAR(residual[i * 64 + j], sum, 1e-5 * size);
+    }
+  EXPECT_TRUE(coder.residual_damage.at("layers.0.mlp.up").empty());
 }
 
 TEST(Calibrate, SequencesOfSeveralLengthsAreWelcome) {

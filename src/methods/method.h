@@ -89,6 +89,8 @@ struct Method {
   Result<std::vector<CodecSpec>> (*codings)(const Params& params, std::int64_t rows, std::int64_t cols) = nullptr;
   /// The kind of input transform that apply will emit beside the terms; null: identity always.
   TransformKind (*transform)(const Params& params) = nullptr;
+  /// Whether apply wants the damages in Statistics too; null: never.
+  bool (*corrects)(const Params& params) = nullptr;
   Result<SiteResult> (*apply)(const SiteProblem& problem, const Params& params) = nullptr;
 };
 

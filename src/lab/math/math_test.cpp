@@ -181,6 +181,50 @@ TEST(Feedback, LossIsBoundedByThePivots) {
   }
 }
 
+// The target is the least-squares answer: what is left of the original output is orthogonal to the inputs.
+TEST(Correct, LeavesNothingThatTheInputsCouldExplain) {
+  const std::int64_t n = 20, rows = 3, tokens = 60;
+  const auto x = normals(static_cast<std::size_t>(n * tokens), 9),
+             weight = normals(static_cast<std::size_t>(rows * n), 10);
+  auto x0 = x, joined = normals(static_cast<std::size_t>(rows * tokens), 12);  // r0 - r, [tokens, rows]
+  const auto noise = normals(x.size(), 11);
+  for (std::size_t i = 0; i < x0.size(); ++i) x0[i] += 0.3f * noise[i];
+  std::vector<float> damage(static_cast<std::size_t>(n * n)), residual(static_cast<std::size_t>(rows * n)),
+      h(damage.size());
+  ThreadPool pool(2);
+  for (std::int64_t t = 0; t < tokens; ++t)
+    for (std::int64_t j = 0; j < n; ++j) {
+      const float to = x[static_cast<std::size_t>(t * n + j)];
+      for (std::int64_t i = 0; i < n; ++i)
+        damage[static_cast<std::size_t>(i * n + j)] +=
+            (x0[static_cast<std::size_t>(t * n + i)] - x[static_cast<std::size_t>(t * n + i)]) * to;
+      for (std::int64_t r = 0; r < rows; ++r)
+        residual[static_cast<std::size_t>(r * n + j)] += joined[static_cast<std::size_t>(t * rows + r)] * to;
+    }
+  add_gram(tokens, n, x.data(), n, h.data(), pool);
+  mirror_upper(n, h.data());
+  for (const bool descending : {false, true}) {
+    const auto metric = make_metric(h, n, {.damping = 0, .descending = descending}, pool);
+    ASSERT_TRUE(metric.ok());
+    const auto target = corrected_target(weight, rows, *metric, damage, residual, 1.0f, pool);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      std::vector<double> left(static_cast<std::size_t>(n));
+      for (std::int64_t t = 0; t < tokens; ++t) {
+        double rest = joined[static_cast<std::size_t>(t * rows + r)];
+        for (std::int64_t i = 0; i < n; ++i)
+          rest +=
+              static_cast<double>(weight[static_cast<std::size_t>(r * n + i)]) *
+                  x0[static_cast<std::size_t>(t * n + i)] -
+              static_cast<double>(target[static_cast<std::size_t>(r * n + i)]) * x[static_cast<std::size_t>(t * n + i)];
+        for (std::int64_t j = 0; j < n; ++j)
+          left[static_cast<std::size_t>(j)] += rest * x[static_cast<std::size_t>(t * n + j)];
+      }
+      for (const double v : left) EXPECT_NEAR(v, 0, 1e-3 * tokens);
+    }
+    EXPECT_EQ(corrected_target(weight, rows, *metric, damage, residual, 0.0f, pool), weight);
+  }
+}
+
 TEST(Metric, RefusesWhatIsNotFinite) {
   ThreadPool pool(1);
   std::vector<float> h{1, 0, 0, NAN};

@@ -41,6 +41,13 @@ struct FeedbackOptions {
 void code_with_feedback(std::span<const float> weight, std::int64_t rows, const Metric& metric,
                         const FeedbackOptions& options, Grid& grid, std::span<float> decoded, ThreadPool& pool);
 
+/// What the weight should become so that its outputs, on inputs that carry the damage of earlier sites, come nearest to
+/// the original model's: W + strength * (W input_damage + residual_damage) H^-1 (the least-squares solution at strength
+/// 1; after Qronos, arXiv:2505.11695, and GPTAQ, arXiv:2504.02692). Damages as in Statistics; either may be empty.
+std::vector<float> corrected_target(std::span<const float> weight, std::int64_t rows, const Metric& metric,
+                                    std::span<const float> input_damage, std::span<const float> residual_damage,
+                                    float strength, ThreadPool& pool);
+
 /// (w - w') H (w - w')' of each row.
 std::vector<double> row_losses(std::span<const float> weight, std::span<const float> decoded, std::int64_t rows,
                                const Metric& metric, ThreadPool& pool);

@@ -6,11 +6,16 @@
 
 namespace sparing {
 
-/// Second moments of a site's inputs over the calibration tokens. H = sum_t x_t x_t', [cols, cols] row-major.
+/// Sums over the calibration tokens t, at one site: x_t its input in the model as coded so far, x0_t in the original
+/// model; r_t and r0_t, likewise, what its output is added to (the residual stream), where it is added to anything.
 struct Statistics {
   std::int64_t cols = 0;
   std::int64_t tokens = 0;
-  std::span<const float> second_moment;
+  std::span<const float> second_moment = {};  ///< sum x x', [cols, cols] row-major
+  /// The damage that inputs bring with them: sum (x0 - x) x', [cols, cols]. Empty unless asked for.
+  std::span<const float> input_damage = {};
+  /// The damage that the output joins: sum (r0 - r) x', [rows, cols]. Empty unless asked for, or where there is none.
+  std::span<const float> residual_damage = {};
 };
 
 }  // namespace sparing

@@ -29,6 +29,10 @@ Result<std::vector<CodecSpec>> codings(const Params& params, std::int64_t, std::
   return std::vector<CodecSpec>{spec};
 }
 
+bool corrects(const Params& params) {
+  return params.real("correct") > 0;
+}
+
 TransformKind transform(const Params& params) {
   return permutes(params) ? TransformKind::permutation : TransformKind::identity;
 }
@@ -49,22 +53,29 @@ Transform permutation_of(const std::vector<std::int32_t>& order) {
   return t;
 }
 
-// Weight and metric with inputs in coding order: where groups are runs of that order.
-void reorder(math::Metric& metric, std::vector<float>& weight, std::int64_t rows) {
-  const auto n = static_cast<std::size_t>(metric.cols);
-  const auto& order = metric.order;
-  std::vector<float> h(n * n), line(n);
-  for (std::size_t i = 0; i < n; ++i)
-    for (std::size_t j = 0; j < n; ++j)
-      h[i * n + j] = metric.h[static_cast<std::size_t>(order[i]) * n + static_cast<std::size_t>(order[j])];
-  metric.h = std::move(h);
-  for (std::size_t j = 0; j < n; ++j) metric.diagonal[j] = metric.h[j * n + j];
-  for (std::int64_t r = 0; r < rows; ++r) {
-    float* const row = weight.data() + static_cast<std::size_t>(r) * n;
-    for (std::size_t j = 0; j < n; ++j) line[j] = row[order[j]];
-    std::copy(line.begin(), line.end(), row);
+void reorder_columns(const std::vector<std::int32_t>& order, std::vector<float>& weight) {
+  const std::size_t n = order.size();
+  std::vector<float> line(n);
+  for (std::size_t begin = 0; begin < weight.size(); begin += n) {
+    for (std::size_t j = 0; j < n; ++j) line[j] = weight[begin + static_cast<std::size_t>(order[j])];
+    std::copy(line.begin(), line.end(), weight.begin() + static_cast<std::ptrdiff_t>(begin));
   }
-  for (std::size_t j = 0; j < n; ++j) metric.order[j] = static_cast<std::int32_t>(j);
+}
+
+// The metric with inputs in coding order: where groups are runs of that order.
+void reorder(math::Metric& metric) {
+  const std::vector<std::int32_t> order = metric.order;
+  reorder_columns(order, metric.h);
+  std::vector<float> h(metric.h.size());
+  const std::size_t n = order.size();
+  for (std::size_t i = 0; i < n; ++i)
+    std::copy_n(metric.h.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(order[i]) * n), n,
+                h.begin() + static_cast<std::ptrdiff_t>(i * n));
+  metric.h = std::move(h);
+  for (std::size_t j = 0; j < n; ++j) {
+    metric.diagonal[j] = metric.h[j * n + j];
+    metric.order[j] = static_cast<std::int32_t>(j);
+  }
 }
 
 double sum(const std::vector<double>& values) {
@@ -92,10 +103,16 @@ Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
     std::snprintf(text, sizeof text, "damping raised to %g", metric.damping);
     result.report.note = text;
   }
-  std::vector<float> weight(problem.weight.begin(), problem.weight.end());
+  std::vector<float> original(problem.weight.begin(), problem.weight.end()), weight = original;
+  const double strength = params.real("correct");
+  if (strength > 0 && !(problem.statistics->input_damage.empty() && problem.statistics->residual_damage.empty()))
+    weight = math::corrected_target(weight, rows, metric, problem.statistics->input_damage,
+                                    problem.statistics->residual_damage, static_cast<float>(strength), pool);
   if (permutes(params)) {
     result.weight.input = permutation_of(metric.order);
-    reorder(metric, weight, rows);
+    reorder_columns(metric.order, weight);
+    reorder_columns(metric.order, original);
+    reorder(metric);
   }
 
   const std::span<const float> importance = metric.diagonal;
@@ -126,7 +143,7 @@ Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
   if (kept > 0) result.report.note += (result.report.note.empty() ? "" : ", ") + std::to_string(kept) + " rows rounded";
   SPARING_TRY(Term term, grid.pack());
   result.weight.terms.push_back(std::move(term));
-  result.report.weight_error = relative_error(weight, decoded);
+  result.report.weight_error = relative_error(original, decoded);
   const std::vector<float> nothing(weight.size());
   const double whole = sum(math::row_losses(weight, nothing, rows, metric, pool));
   result.report.output_error = whole > 0 ? sum(losses) / whole : 0;
@@ -178,6 +195,13 @@ const Method gptq_method{
              .max = 65536,
              .choices = {},
              .help = "inputs between two matrix products; speed only"},
+            {.name = "correct",
+             .type = ParamSpec::Type::real,
+             .default_value = 0,
+             .min = 0,
+             .max = 1,
+             .choices = {},
+             .help = "how much of the damage from sites coded before to make up for (0: none; needs a second pass)"},
             {.name = "refine",
              .type = ParamSpec::Type::integer,
              .default_value = 2,
@@ -189,6 +213,7 @@ const Method gptq_method{
         "mse"),
     .codings = codings,
     .transform = transform,
+    .corrects = corrects,
     .apply = apply,
 };
 

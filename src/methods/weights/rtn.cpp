@@ -39,6 +39,7 @@ const Method rtn_method{
     .params = int_grid_params({}, "none"),
     .codings = codings,
     .transform = nullptr,
+    .corrects = nullptr,
     .apply = apply,
 };
 

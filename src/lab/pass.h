@@ -1,0 +1,49 @@
+#pragma once
+// One run of all calibration tokens through a model, stage by stage: the model as coded so far, or the original.
+
+#include "base/thread_pool.h"
+#include "lab/activations.h"
+#include "lab/interpreter.h"
+#include "lab/stages.h"
+
+namespace sparing::lab {
+
+/// The text and what every pass over it shares.
+struct CalibrationText {
+  const std::vector<std::vector<Token>>* sequences = nullptr;
+  std::vector<std::int64_t> offsets;                         ///< row of each sequence's first token, then the total
+  std::vector<std::pair<std::size_t, std::size_t>> batches;  ///< sequences [first, last) of about 4,096 tokens
+  std::map<std::int64_t, Rotation> rotations;                ///< by length of sequence
+  double rms_eps = 1e-5;
+
+  std::int64_t tokens() const { return offsets.back(); }
+};
+/// Errors: no sequences, an empty one, a token outside the vocabulary.
+Result<CalibrationText> prepare_text(const std::vector<std::vector<Token>>& sequences, const ModelConfig& config);
+
+class Pass {
+ public:
+  Pass(const CalibrationText& text, ActivationPool& activations, ThreadPool& pool)
+      : text_(text), activations_(activations), pool_(pool) {}
+
+  /// Looks the tokens up: the stream into the first block.
+  Status embed(const CodedWeight& table, std::int64_t hidden);
+  /// The stream becomes the input of `graph`; its output is the stream again after leave().
+  void enter(const Graph& graph);
+  void leave(const Graph& graph);
+  /// Runs a stage; values that later stages read can be had from value() until their last reader is done. Errors:
+  /// memory, scratch, an interrupt.
+  Status advance(const Graph& graph, const Stage& stage, const Weights& weights);
+  const ActivationMatrix& value(Value v) const { return live_[static_cast<std::size_t>(v)]; }
+  /// Lets go of what nothing reads after this stage. Not done by advance(), so that the stage's inputs can be observed.
+  void release(const Stage& stage);
+
+ private:
+  const CalibrationText& text_;
+  ActivationPool& activations_;
+  ThreadPool& pool_;
+  ActivationMatrix stream_;
+  std::vector<ActivationMatrix> live_;
+};
+
+}  // namespace sparing::lab
