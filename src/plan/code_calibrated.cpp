@@ -24,6 +24,10 @@ class PlanCoder final : public SiteCoder {
     return result == nullptr ? nullptr : &result->weight;
   }
   bool wants_statistics(const std::string& site) const override { return sites_.at(site)->calibrates(); }
+  bool wants_damage(const std::string& site) const override {
+    const BoundSite& bound = *sites_.at(site);
+    return bound.method != nullptr && bound.method->corrects != nullptr && bound.method->corrects(bound.params);
+  }
 
   Result<CodedWeight> code(const std::string& site, const Statistics* statistics) override {
     SPARING_TRY(SiteResult result,
