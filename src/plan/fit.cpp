@@ -145,7 +145,10 @@ class Fit {
 
   Result<double> damage_of(const ComposeRequest& request) {
     SPARING_TRY(Plan plan, compose_plan(request, assembler_.checkpoint(), assembler_.model_hash()));
-    SPARING_TRY(const auto sites, bind_plan(plan, assembler_.checkpoint(), assembler_.model_hash()));
+    SPARING_TRY(auto sites, bind_plan(plan, assembler_.checkpoint(), assembler_.model_hash()));
+    // What is kept need not be coded to be measured; calibration runs through every site all the same.
+    if (plan.calibration.tokens == 0)
+      std::erase_if(sites, [](const BoundSite& site) { return site.method == nullptr; });
     BlockStore store(nullptr, sites);
     auto sequences = text_.sequences;
     if (plan.calibration.tokens > 0) {
