@@ -41,10 +41,7 @@ Result<LoadedModel> load_model(const ModelArgs& args, const EngineArgs& engine, 
   options.context = engine.context > 0 ? engine.context : positions;
   options.sequences = sequences;
   options.batch = engine.batch;
-  options.kv = engine.kv == "f32"    ? KvType::f32
-               : engine.kv == "int8" ? KvType::int8
-               : engine.kv == "int4" ? KvType::int4
-                                     : KvType::f16;
+  options.kv = find_kv_type(engine.kv).value_or(KvType::f16);
   options.precision = engine.precision == "f32" ? kernels::Precision::f32 : kernels::Precision::declared;
   SPARING_TRY(loaded.engine, Engine::load(loaded.checkpoint, options));
   return loaded;

@@ -27,6 +27,27 @@ std::int64_t fitting_batch(const EngineOptions& options, const Schedule& schedul
 
 }  // namespace
 
+std::string_view name_of(KvType type) {
+  switch (type) {
+    case KvType::f32:
+      return "f32";
+    case KvType::f16:
+      return "f16";
+    case KvType::int8:
+      return "int8";
+    case KvType::int4:
+      return "int4";
+  }
+  return "?";
+}
+
+std::optional<KvType> find_kv_type(std::string_view name) {
+  for (const KvType type : {KvType::f32, KvType::f16, KvType::int8, KvType::int4}) {
+    if (name_of(type) == name) return type;
+  }
+  return std::nullopt;
+}
+
 Engine::Engine() : impl_(std::make_unique<Impl>()) {}
 Engine::~Engine() = default;
 

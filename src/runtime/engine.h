@@ -4,8 +4,10 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/thread_pool.h"
@@ -16,6 +18,10 @@
 #include "text/tokenizer.h"
 
 namespace sparing {
+
+/// "f32", "f16", "int8", "int4"; find_kv_type: nothing for any other name.
+std::string_view name_of(KvType type);
+std::optional<KvType> find_kv_type(std::string_view name);
 
 struct EngineOptions {
   int threads = 0;             ///< 0: all available

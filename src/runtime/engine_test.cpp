@@ -120,6 +120,13 @@ TEST_P(Kv, CodedLogitsAreNearFloatOnes) {
   EXPECT_EQ(error > 0, GetParam() != KvType::f32);
 }
 
+TEST(Engine, KvTypesHaveNames) {
+  for (const KvType type : {KvType::f32, KvType::f16, KvType::int8, KvType::int4}) {
+    EXPECT_EQ(find_kv_type(name_of(type)), type);
+  }
+  EXPECT_EQ(find_kv_type("int5"), std::nullopt);
+}
+
 TEST(Engine, CodedCachesAreSmaller) {
   ModelConfig config = testing::tiny_config();
   config.head_dim = config.rope.dimension = 64;
