@@ -4,6 +4,7 @@ texts with them. Needs tests/oracle/requirements.txt, the model and the data:
     SPARING=- PROBE=- SPARING_MODELS=models SPARING_DATA=../shared/data PYTHONPATH=tests/oracle/support python3 -P tests/golden/make_tokenizers.py
 """
 import json
+import os
 import pathlib
 import struct
 
@@ -62,6 +63,7 @@ def answers(t):
 
 def main():
     OUT.mkdir(exist_ok=True)
+    os.chdir(OUT)  # a SentencePiece model keeps the name it was trained under
     lines = SENTENCES * 2
     golden = {}
 
@@ -78,11 +80,11 @@ def main():
     keep('unigram-bytes', make.unigram(lines, 500, byte_fallback=True))
     options = dict(size=600, character_coverage=0.98)
     lines = [s for s in SENTENCES if max(s) < '\u0500'] * 4
-    model = make.sentencepiece_model(lines, OUT / 'llama2', **options)
+    model = make.sentencepiece_model(lines, 'llama2', **options)
     model.with_suffix('.vocab').unlink()
     keep('llama2', make.llama2(model))
     keep('llama2-metaspace', make.llama2(model, legacy=False))
-    squeezed = make.sentencepiece_model(lines, OUT / 'squeezed', normalization_rule_name='identity', remove_extra_whitespaces=True, **options)
+    squeezed = make.sentencepiece_model(lines, 'squeezed', normalization_rule_name='identity', remove_extra_whitespaces=True, **options)
     squeezed.with_suffix('.vocab').unlink()
     for name, path in (('llama2', model), ('squeezed', squeezed)):
         sp = sentencepiece.SentencePieceProcessor(model_file=str(path))
