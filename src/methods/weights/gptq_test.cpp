@@ -176,6 +176,36 @@ TEST(Gptq, ActOrderWithoutStaticGroupsStoresThePermutation) {
             0.6 * c.loss(c.decoded("rtn", {{"group", "32"}})));
 }
 
+// Inputs arrive 10 % too small: with correct=1 the coded weight makes up for it, with correct=0.5 for half of it.
+TEST(Gptq, MakesUpForDamagedInputs) {
+  const Case c = planted(6, 48, 8, 10);
+  std::vector<float> damage = c.moment;  // x0 = x / 0.9, so sum (x0 - x) x' = H / 9
+  for (float& d : damage) d /= 9.0f;
+  const Method& gptq = *find_method("gptq").value();
+  for (const double strength : {0.0, 0.5, 1.0}) {
+    const Statistics statistics{48, 1000, c.moment, damage, {}};
+    SiteProblem problem;
+    problem.site = "test";
+    problem.rows = c.rows;
+    problem.cols = c.cols;
+    problem.weight = c.weight;
+    problem.statistics = &statistics;
+    const Params params =
+        Params::make(gptq, {{"bits", "8"}, {"group", "0"}, {"damping", "0"}, {"correct", std::to_string(strength)}})
+            .value();
+    const auto result = gptq.apply(problem, params);
+    ASSERT_TRUE(result.ok()) << result.error().message;
+    std::vector<float> values(c.weight.size());
+    decode_effective_rows(result->weight, 0, c.rows, values.data());
+    double along = 0, size = 0;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      along += static_cast<double>(values[i]) * c.weight[i];
+      size += static_cast<double>(c.weight[i]) * c.weight[i];
+    }
+    EXPECT_NEAR(along / size, 1 + strength / 9, 0.01);
+  }
+}
+
 TEST(Gptq, SurvivesRankDeficientAndDeadInputs) {
   Case c = planted(8, 40, 3, 8);
   for (std::int64_t i = 0; i < 40; ++i)
