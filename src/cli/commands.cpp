@@ -15,7 +15,7 @@ Program sparing_program() {
       "Exit status: 0 done, 2 wrong usage, 3 bad file, 4 memory, disk or a budget that cannot be met, 5 interrupted,\n"
       "70 a bug.";
   program.commands = {register_inspect, register_verify, register_eval, register_methods,
-                      register_convert, register_run,    register_bench};
+                      register_convert, register_run,    register_chat, register_bench};
   program.delegated = {
       {"compress", kChangeGroup, "Make a smaller model, with a method or to fit a budget"},
   };

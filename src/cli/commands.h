@@ -6,6 +6,7 @@
 namespace sparing::cli {
 
 void register_bench(CLI::App& app, Session& session);
+void register_chat(CLI::App& app, Session& session);
 void register_convert(CLI::App& app, Session& session);
 void register_eval(CLI::App& app, Session& session);
 void register_inspect(CLI::App& app, Session& session);

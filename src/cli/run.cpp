@@ -7,6 +7,7 @@
 
 #include "base/interrupt.h"
 #include "cli/commands.h"
+#include "cli/conversation.h"
 #include "cli/engine_args.h"
 #include "cli/generate_args.h"
 
@@ -18,7 +19,8 @@ struct Options {
   EngineArgs engine;
   GenerateArgs generate;
   std::string prompt, file;
-  bool prompt_given = false, special = false, echo = false;
+  std::string system;
+  bool prompt_given = false, special = false, echo = false, chat = false;
 };
 
 Result<std::string> prompt_of(const Options& options) {
@@ -37,7 +39,16 @@ Status run_run(const Options& options, const Session& session) {
   catch_interrupts();
   SPARING_TRY(const std::string prompt, prompt_of(options));
   SPARING_TRY(const LoadedModel model, load_model(options.model, options.engine, session));
-  const std::vector<Token> tokens = model.tokenizer->encode(prompt, true, options.special);
+  std::vector<Token> tokens;
+  if (options.chat) {
+    SPARING_TRY(const ChatTemplate chat_template, chat_template_of(model, "run"));
+    std::vector<ChatMessage> messages;
+    if (!options.system.empty()) messages.push_back({"system", options.system});
+    messages.push_back({"user", prompt});
+    SPARING_TRY(tokens, chat_prompt(chat_template, *model.tokenizer, messages));
+  } else {
+    tokens = model.tokenizer->encode(prompt, true, options.special);
+  }
   if (tokens.empty()) {
     return usage_error("[run] the prompt is empty and this model has no start token: give it some text");
   }
@@ -67,12 +78,18 @@ void register_run(CLI::App& app, Session& session) {
   auto options = std::make_shared<Options>();
   CLI::App* command = add_command(app, session, kUseGroup, "run", "Continue a prompt, streaming the text",
                                   {"sparing run models/smollm2.gguf --prompt 'The capital of France is'",
+                                   "sparing run models/smollm2.gguf --chat --prompt 'Name three rivers.'",
                                    "sparing run my-model --file prompt.txt --temperature 0.8 --top-p 0.95 --seed 7",
                                    "echo 'Once upon a time' | sparing run my-model --max-tokens 64 --json"});
   add_model(command, options->model);
   CLI::Option* prompt = command->add_option("-p,--prompt", options->prompt, "Text to continue ('-': standard input)");
   prompt->type_name("TEXT");
   command->add_option("-f,--file", options->file, "File with the text to continue")->type_name("FILE");
+  CLI::Option* chat =
+      command->add_flag("--chat", options->chat, "Take the prompt as a user's message, with the model's chat template");
+  command->add_option("--system", options->system, "System message before it; the template's own by default")
+      ->type_name("TEXT")
+      ->needs(chat);
   command->add_flag("--special", options->special, "Read special tokens written in the prompt as such (<|im_start|>)");
   command->add_flag("--echo", options->echo, "Print the prompt before its continuation");
   command->add_option("--ctx", options->engine.context, "Positions to make room for; 0: the model's, at most 4096")
