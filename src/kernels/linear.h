@@ -13,6 +13,7 @@
 
 #include "base/thread_pool.h"
 #include "codecs/coded_weight.h"
+#include "tensor/arena.h"
 
 namespace sparing::kernels {
 
@@ -42,6 +43,8 @@ class Linear {
   const CodedWeight& weight() const;
   /// Bytes a product reads from the weight: for the roofline.
   std::uint64_t bytes_read() const;
+  /// Moves the terms into the arena (huge pages). Not while a product is running. Returns the bytes moved.
+  std::uint64_t relocate(Arena& arena);
   struct Impl;
   const Impl& impl() const { return *impl_; }
 

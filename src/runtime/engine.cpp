@@ -16,6 +16,7 @@ namespace {
 constexpr std::int64_t kDefaultContext = 4096;
 constexpr std::uint64_t kActivationBytes = 24 * kMiB;  // of the 48 MiB above weights and KV
 constexpr std::int64_t kTileRows = 64;
+constexpr std::uint64_t kMovedBytes = 16 * kMiB;  // a pass
 
 /// Tokens in a pass, so that activations stay small.
 std::int64_t fitting_batch(const EngineOptions& options, const Schedule& schedule) {
@@ -56,6 +57,7 @@ Result<std::unique_ptr<Engine>> Engine::load(std::shared_ptr<const Checkpoint> c
   std::unique_ptr<Engine> engine(new Engine());
   Impl& impl = *engine->impl_;
   impl.config = checkpoint->config();
+  impl.checkpoint = checkpoint;
   impl.options = options;
   if (options.batch < 1) return usage_error("[load] batch " + std::to_string(options.batch) + ": must be at least 1");
   if (options.context < 0) {
@@ -96,7 +98,6 @@ Status Engine::Impl::load_matrix(const Checkpoint& checkpoint, std::size_t index
     weight = *replacement;
   } else {
     SPARING_TRY(weight, checkpoint.weight(needed.name));
-    for (Term& term : weight.terms) term.blob = weights->place(std::move(term.blob));
     checkpoint.forget(needed.name);
   }
   if (weight.rows != needed.rows || weight.cols != needed.cols) {
@@ -122,10 +123,6 @@ Status Engine::Impl::load_weights(const Checkpoint& checkpoint) {
   const std::size_t count = schedule.matrices.size();
   lookups.resize(count);
   linears.resize(count);
-  // A transcoded matrix can take more than it did in the file: rows are padded to panels.
-  std::uint64_t stored = 0;
-  for (const TensorEntry& entry : checkpoint.tensors()) stored += entry.stored_bytes;
-  weights.emplace(stored + stored / 4 + count * 64 * kKiB);
   std::vector<std::optional<Error>> errors(count);
   std::atomic<std::size_t> next{0};
   // Sizes differ widely (an embedding, a small k), so workers take the next one rather than a fixed share.
@@ -147,11 +144,32 @@ Status Engine::Impl::load_weights(const Checkpoint& checkpoint) {
     weight_bytes += values.size() * sizeof(float);
     vectors.push_back(std::move(values));
   }
+  std::uint64_t multiplied = 0;
   for (std::size_t i = 0; i < count; ++i) {
     weight_bytes += stored_bytes(matrix(static_cast<std::int32_t>(i)));
-    if (linears[i]) bytes_per_token += linears[i]->bytes_read();
+    if (!linears[i]) continue;
+    multiplied += stored_bytes(linears[i]->weight());
+    bytes_per_token += linears[i]->bytes_read();
   }
+  weights.emplace(multiplied);
   return {};
+}
+
+void Engine::Impl::move_weights() {
+  const std::size_t begin = next_to_move;
+  for (std::uint64_t bytes = 0; next_to_move < linears.size() && bytes < kMovedBytes; ++next_to_move) {
+    if (linears[next_to_move]) bytes += linears[next_to_move]->bytes_read();
+  }
+  pool->parallel_for(static_cast<std::int64_t>(next_to_move - begin), 1,
+                     [&](std::int64_t first, std::int64_t last, int) {
+                       for (std::int64_t i = first; i < last; ++i) {
+                         const std::size_t at = begin + static_cast<std::size_t>(i);
+                         if (!linears[at]) continue;
+                         linears[at]->relocate(*weights);
+                         checkpoint->forget(schedule.matrices[at].name);
+                       }
+                     });
+  if (next_to_move == linears.size()) checkpoint.reset();
 }
 
 void Engine::Impl::allocate() {

@@ -6,6 +6,11 @@
 #include "runtime/engine_impl.h"
 
 namespace sparing {
+namespace {
+
+constexpr std::size_t kDecodeRows = 16;  // passes of at most so many rows are bound by memory
+
+}  // namespace
 
 void Engine::Impl::fill_angles(std::int64_t positions) {
   const std::size_t half = frequencies.size();
@@ -38,6 +43,8 @@ void Engine::Impl::pass(std::int64_t wanted, float* logits) {
   fill_angles(positions);
   run_steps(schedule.body, 0, nullptr);
   if (wanted < static_cast<std::int64_t>(rows.size())) run_steps(schedule.tail, wanted, logits);
+  // Prompts are bound by arithmetic: only what decodes gains.
+  if (rows.size() <= kDecodeRows && next_to_move < linears.size()) move_weights();
 }
 
 void Engine::Impl::run_steps(std::span<const Step> steps, std::int64_t from, float* logits) {
