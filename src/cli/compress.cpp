@@ -12,6 +12,7 @@
 #include "base/units.h"
 #include "cli/app.h"
 #include "cli/lab_commands.h"
+#include "cli/model_args.h"
 #include "cli/table.h"
 #include "plan/code_calibrated.h"
 #include "plan/fit.h"
@@ -25,7 +26,8 @@ using Json = nlohmann::ordered_json;
 constexpr std::int32_t kEmbedBits = 8, kGroup = 64, kBits = 4;
 
 struct Options {
-  std::string model, tokenizer, out, method, fit, plan, embed_method = "rtn", max_ram;
+  ModelArgs source;
+  std::string out, method, fit, plan, embed_method = "rtn", max_ram;
   std::optional<std::int32_t> bits, group, embed_bits, embed_group;
   std::vector<std::string> params, sites, calib;
   std::int64_t calib_tokens = 32768, calib_length = 512;
@@ -177,7 +179,7 @@ Status compress(const Options& o, const Session& session) {
   std::error_code ignored;
   // With a journal beside it, it may be the finished work of a run that died as it was about to say so.
   const bool exists = !o.out.empty() && fs::exists(fs::symlink_status(out, ignored));
-  if (exists && !o.dry_run && !fs::exists(Journal::folder_of(out), ignored)) {
+  if (exists && !o.dry_run && !Journal::may_be_published(out)) {
     return usage_error("[compress] " + o.out + " exists: choose another --out or remove it");
   }
   ExecuteOptions execution;
@@ -195,9 +197,7 @@ Status compress(const Options& o, const Session& session) {
     SPARING_TRY(Journal opened, Journal::open(out));
     journal.emplace(std::move(opened));
   }
-  OpenOptions open;
-  open.tokenizer = o.tokenizer;
-  SPARING_TRY(const auto checkpoint, open_checkpoint(o.model, open));
+  SPARING_TRY(const auto checkpoint, open_model(o.source));
   SPARING_TRY(const std::string hash, checkpoint_hash(*checkpoint));
   SPARING_TRY(const Assembler assembler, Assembler::create(checkpoint, hash));
   SPARING_TRY(Plan plan, make_plan(o, session, assembler, journal ? &*journal : nullptr, execution));
@@ -235,7 +235,7 @@ void register_compress(CLI::App& app, Session& session) {
                    "sparing compress MODEL --plan plan.json --out small",
                    "sparing compress MODEL --method rtn --bits 3 --site 'layers.0.*:bits=8' --out small"});
   auto o = std::make_shared<Options>();
-  command->add_option("model", o->model, "Model file, directory or cached name")->required()->type_name("MODEL");
+  add_model(command, o->source);
   const std::string goal = "What to do", text = "Calibration", where = "Files and resources";
   command->add_option("--fit", o->fit, "Best uniform setting whose finished directory has at most this many bytes")
       ->type_name("weights=SIZE")
@@ -285,9 +285,6 @@ void register_compress(CLI::App& app, Session& session) {
   command->add_option("--out", o->out, "Directory to write; it must not exist")->type_name("DIR")->group(where);
   command->add_option("--max-ram", o->max_ram, "Spill calibration's activations to a file beyond this")
       ->type_name("SIZE")
-      ->group(where);
-  command->add_option("--tokenizer", o->tokenizer, "Tokenizer file, where the model has none beside it")
-      ->type_name("FILE")
       ->group(where);
   on_chosen(command, session, [o, &session] { return compress(*o, session); });
 }

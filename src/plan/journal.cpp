@@ -249,6 +249,14 @@ bool Journal::was_published(const std::string& plan_hash) const {
          fs::is_directory(out_, ignored);
 }
 
+bool Journal::may_be_published(const fs::path& out) {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder_of(out), ignored)) {
+    if (fs::exists(entry.path() / "publishing", ignored)) return true;
+  }
+  return false;
+}
+
 void Journal::remove() {
   std::error_code ignored;
   fs::remove_all(folder_, ignored);

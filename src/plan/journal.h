@@ -57,6 +57,8 @@ class Journal {
   Status publish();
   /// True where an earlier run of this very plan had published `out` and died before it could remove the journal.
   bool was_published(const std::string& plan_hash) const;
+  /// Whether the journal of `out` may say so of some plan: without opening it.
+  static bool may_be_published(const std::filesystem::path& out);
   /// Removes everything: the work is done, or the disk is full.
   void remove();
 

@@ -145,6 +145,8 @@ TEST_F(JournalTest, DeathBetweenRenameAndCleanUpIsRecognised) {
   fs::create_directory(out_);
   auto journal = Journal::open(out_);
   EXPECT_TRUE(journal->was_published(hash_));
+  EXPECT_TRUE(Journal::may_be_published(out_));
+  EXPECT_FALSE(Journal::may_be_published(folder_ / "other"));
   EXPECT_FALSE(journal->was_published(other_));
 }
 
