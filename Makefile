@@ -12,7 +12,8 @@ build: setup
 test: setup
 	@scripts/test.sh
 
-demo: build model
+demo: model
+	@scripts/build.sh release sparing sparing-lab
 	@scripts/demo.sh
 
 model: setup

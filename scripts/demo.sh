@@ -20,7 +20,7 @@ say "1. The model: SmolLM2-135M-Instruct as published in GGUF"
 show sparing inspect "$model"
 
 say "2. Compress it to $budget, calibrated on text that it writes itself"
-show sparing compress "$model" --fit "$budget" --calib self --seed 1 --out "$out"
+show sparing compress "$model" --fit "$budget" --calib self --calib-tokens 8192 --seed 1 --out "$out"
 
 say "3. What it cost, on a text neither of the two has seen (tests/data/prose.txt)"
 show sparing eval "$out" --against "$model" --text tests/data/prose.txt --ctx 256 --json >build/demo/eval.json
