@@ -71,7 +71,8 @@ Status Pass::advance(const Graph& graph, const Stage& stage, const Weights& weig
     SPARING_TRY(live_[static_cast<std::size_t>(v)], activations_.make(text_.tokens(), width(v)));
   }
   for (const auto& [first_sequence, last_sequence] : text_.batches) {
-    if (interrupted()) return interrupted_error("calibrate", "finished blocks are kept; the same command goes on from there");
+    if (interrupted())
+      return interrupted_error("calibrate", "finished blocks are kept; the same command goes on from there");
     const std::size_t base = first_sequence;
     const auto count = static_cast<std::int64_t>(last_sequence - first_sequence);
     // Sequences are independent and each is computed by one thread: no bit depends on how many there are.
