@@ -1,6 +1,6 @@
 """check.py BUILD_FOLDER: README.md says the truth.
 
-Every command of a console block runs, with the programs of BUILD_FOLDER first in PATH, in a fresh folder that has models/, and
+Every command of a console block runs, with the programs of BUILD_FOLDER first in PATH, in a fresh folder that has models/ and tests/, and
 prints what the block shows: each shown line, digits apart, in that order; a line "..." stands for any others. A block after
 "<!-- not run: WHY -->" is left out. Every `make TARGET` in the documents is a target of the Makefile.
 """
@@ -63,6 +63,7 @@ if not (MODELS / 'smollm2.gguf').exists():
     sys.exit(77)
 with tempfile.TemporaryDirectory() as name:
     os.symlink(MODELS.resolve(), pathlib.Path(name) / 'models')
+    os.symlink(ROOT / 'tests', pathlib.Path(name) / 'tests')
     variables = os.environ | {'PATH': f'{BUILD}:{os.environ["PATH"]}'}
     for text in blocks:
         check_block(text, name, variables)
