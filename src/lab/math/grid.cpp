@@ -208,7 +208,8 @@ float IntGrid::code(std::int64_t row, std::int64_t column, float value) {
   const Line& line = lines_[index(row, column / spec_.groups.group)];
   const float wanted = (value - line.offset) * line.inverse;
   // Not lrintf: a library call below SSE4.1. Adding 1.5 * 2^23 rounds to even for |x| < 2^22.
-  const float bounded = std::clamp(wanted, 0.0f, static_cast<float>(top_));
+  // A NaN (a scale beyond f16's range, refused when packed) compares false and becomes 0.
+  const float bounded = wanted > 0.0f ? std::min(wanted, static_cast<float>(top_)) : 0.0f;
   const float rounded = (bounded + 12582912.0f) - 12582912.0f;
   parts_.codes[static_cast<std::size_t>(row * cols_ + column)] = static_cast<std::uint8_t>(rounded);
   return line.scale * rounded + line.offset;
