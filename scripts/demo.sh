@@ -11,8 +11,9 @@ rm -rf build/demo
 mkdir -p build/demo
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+exec 3>&1  # the command is shown even where its output goes to a file
 show() {
-  printf '$ %s\n' "$*"
+  printf '$ %s\n' "$*" >&3
   "$@"
 }
 
