@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 seconds=${1:?usage: scripts/fuzz.sh SECONDS}
 
 [[ -f build/asan-ubsan/build.ninja ]] || cmake --preset asan-ubsan --log-level=WARNING
-mapfile -t targets < <(ninja -C build/asan-ubsan -t targets all | sed -nE 's/^(fuzz_[a-z0-9_]+): phony$/\1/p' | sort -u)
+mapfile -t targets < <(ninja -C build/asan-ubsan -t targets all | sed -nE 's/^(fuzz_[a-z0-9_]+): .*/\1/p' | sort -u)
 ((${#targets[@]})) || { echo "[fuzz] build/asan-ubsan has no fuzz_* target: remove that folder and try again" >&2; exit 70; }
 scripts/build.sh asan-ubsan "${targets[@]}"
 
