@@ -51,6 +51,10 @@ std::uint64_t available_memory() {
 std::uint64_t peak_resident_bytes() {
   return own_status("VmHWM:");
 }
+bool restart_peak_resident() {
+  std::ofstream file("/proc/self/clear_refs");
+  return file && file << 5 && file.flush();
+}
 std::uint64_t resident_bytes() {
   return own_status("VmRSS:");
 }

@@ -8,8 +8,10 @@ namespace sparing {
 
 /// Bytes that can be allocated now without swapping (MemAvailable, capped by the cgroup limit).
 std::uint64_t available_memory();
-/// Peak resident set of this process, bytes (VmHWM).
+/// Peak resident set of this process since it started or since restart_peak_resident(), bytes (VmHWM).
 std::uint64_t peak_resident_bytes();
+/// Starts the peak again from what is resident now. False where the system does not let a process do that.
+bool restart_peak_resident();
 /// Resident set now, bytes (VmRSS).
 std::uint64_t resident_bytes();
 /// "Intel(R) Xeon(R) ..." from /proc/cpuinfo.

@@ -94,10 +94,15 @@ Status run_bench(const Options& options, const Session& session) {
   catch_interrupts();
   const std::int64_t longest = *std::max_element(options.prompts.begin(), options.prompts.end());
   const std::int64_t widest = *std::max_element(options.batches.begin(), options.batches.end());
+  // The limits first: what they are measured with must not count as the model's memory.
+  const Roofline roofline = [&] {
+    ThreadPool pool(session.common.threads);
+    return measure_roofline(pool);
+  }();
+  const bool from_here = restart_peak_resident();
   SPARING_TRY(const LoadedModel model, load_model(options.model, options.engine, session, longest + options.decode + 1,
                                                   static_cast<std::int32_t>(widest)));
   Engine& engine = *model.engine;
-  const Roofline roofline = measure_roofline(engine.pool());
   // Untimed: touches the weights and wakes the threads.
   SPARING_CHECK_OK(
       measure_speed(engine, arbitrary_tokens(std::min<std::int64_t>(longest, 16), engine.config().vocab), 2));
@@ -110,7 +115,7 @@ Status run_bench(const Options& options, const Session& session) {
   }
 
   const std::string isa(kernels::name_of(kernels::chosen_isa()));
-  const std::uint64_t resident = resident_bytes();
+  const std::uint64_t resident = from_here ? peak_resident_bytes() : resident_bytes();
   if (session.common.json) {
     nlohmann::json json = row_json(rows.front());
     json.erase("prompt");
@@ -142,9 +147,9 @@ Status run_bench(const Options& options, const Session& session) {
   out += "limits: read " + fixed(roofline.read_bandwidth / 1e9, 1) + " GB/s, int8 (" + roofline.int8_unit + ") " +
          fixed(roofline.int8_ops / 1e9, 0) + " Gop/s, f32 (" + roofline.f32_unit + ") " +
          fixed(roofline.f32_ops / 1e9, 0) + " Gop/s\n";
-  out += "resident " + format_bytes(resident) + ": weights " + format_bytes(engine.weight_bytes()) + ", KV " +
-         format_bytes(engine.kv_bytes()) + "; " + format_bytes(engine.bytes_per_token()) +
-         " read per decoded token\n\n";
+  out += "resident " + format_bytes(resident) + (from_here ? " at most" : "") + ": weights " +
+         format_bytes(engine.weight_bytes()) + ", KV " + format_bytes(engine.kv_bytes()) + "; " +
+         format_bytes(engine.bytes_per_token()) + " read per decoded token\n\n";
   Table table(
       {">prompt", ">batch", ">prompt tok/s", ">of int8 limit", ">first token", ">decode tok/s", ">of read limit"});
   for (const Row& row : rows) {
@@ -164,6 +169,10 @@ void register_bench(CLI::App& app, Session& session) {
       add_command(app, session, kUseGroup, "bench", "Measure speed and memory, beside the limits of this machine",
                   {"sparing bench my-model --prompt 512 --decode 64 --threads 2",
                    "sparing bench my-model --prompt 32,128,512 --batch 1,8 --json"});
+  command->footer(
+      command->get_footer() +
+      "\n\nResident memory is the process's peak from the opening of the model to the last token: everything,\n"
+      "pages of mapped files included. What the limits are measured with, before, does not count.");
   add_model(command, options->model);
   command->add_option("--prompt", options->prompts, "Prompt lengths, in tokens")
       ->type_name("N,...")

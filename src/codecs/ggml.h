@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "codecs/coded_weight.h"
+#include "tensor/arena.h"
 
 namespace sparing {
 
@@ -42,9 +43,10 @@ std::string ggml_type_name(std::uint32_t type_id);
 void ggml_decode(GgmlType type, Bytes blocks, std::int64_t count, float* out);
 
 /// [rows, cols] of ggml blocks as a term with equal values. `row_order`, if given, says which source row each row takes
-/// (the un-permutation of q and k). F32, F16 and BF16 become dense in place when no reordering is asked.
+/// (the un-permutation of q and k). F32, F16 and BF16 become dense in place when no reordering is asked; the rest goes
+/// to `arena` if there is one. A mapped file's pages are let go as they are read, so that little is in memory twice.
 Result<Term> ggml_transcode(GgmlType type, std::int64_t rows, std::int64_t cols, Blob blocks,
-                            const std::vector<std::int32_t>* row_order = nullptr);
+                            const std::vector<std::int32_t>* row_order = nullptr, Arena* arena = nullptr);
 /// The ggml type that can hold this term exactly, if there is one.
 std::optional<GgmlType> ggml_exact_type(const CodecSpec& spec, std::int64_t cols);
 /// f32 rows to ggml's F32, F16, BF16 or Q8_0 blocks, rounding as ggml does. `count` a multiple of the block.

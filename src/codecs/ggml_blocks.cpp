@@ -1,5 +1,7 @@
 #include "codecs/ggml_blocks.h"
 
+#include <cstring>
+
 #include "codecs/planes.h"
 
 namespace sparing {
@@ -11,12 +13,22 @@ u8 at(const std::byte* p, int i) {
   return static_cast<u8>(p[i]);
 }
 
-// Nibbles of 32 weights: low halves are weights 0..15, high halves 16..31.
-void split_nibbles(const std::byte* qs, u8* codes) {
-  for (int i = 0; i < 16; ++i) {
-    codes[i] = at(qs, i) & 15;
-    codes[i + 16] = at(qs, i) >> 4;
+/// `count` bytes (a multiple of 8), eight at a time.
+template <class Word>
+void map_words(const std::byte* from, int count, u8* to, Word&& word) {
+  for (int i = 0; i < count; i += 8) {
+    std::uint64_t v;
+    std::memcpy(&v, from + i, 8);
+    v = word(v);
+    std::memcpy(to + i, &v, 8);
   }
+}
+constexpr std::uint64_t kLowNibbles = 0x0F0F0F0F0F0F0F0Full, kTopBits = 0x8080808080808080ull;
+
+// Nibbles of 2 * count weights: low halves are the first `count`, high halves the rest.
+void split_nibbles(const std::byte* qs, u8* codes, int count = 16) {
+  map_words(qs, count, codes, [](std::uint64_t v) { return v & kLowNibbles; });
+  map_words(qs, count, codes + count, [](std::uint64_t v) { return (v >> 4) & kLowNibbles; });
 }
 
 void add_fifth_bits(const std::byte* qh, u8* codes) {
@@ -36,11 +48,7 @@ void read_k_scales(const std::byte* s, GgmlBlock& b) {
 
 // 64 weights a time: 32 low nibbles, then 32 high nibbles.
 void read_k_nibbles(const std::byte* qs, u8* codes) {
-  for (int j = 0; j < 4; ++j)
-    for (int i = 0; i < 32; ++i) {
-      codes[64 * j + i] = at(qs, 32 * j + i) & 15;
-      codes[64 * j + 32 + i] = at(qs, 32 * j + i) >> 4;
-    }
+  for (int j = 0; j < 4; ++j) split_nibbles(qs + 32 * j, codes + 64 * j, 32);
 }
 
 // 128 weights a time, 2 bits each: 32 bytes hold four runs of 32.
@@ -109,7 +117,7 @@ void read_ggml_block(GgmlType type, const std::byte* p, GgmlBlock& b) {
       return;
     case GgmlType::q8_0:
       b.d = load_u16(p);
-      for (int i = 0; i < 32; ++i) b.codes[i] = at(p, 2 + i) ^ 0x80;
+      map_words(p + 2, 32, b.codes, [](std::uint64_t v) { return v ^ kTopBits; });
       return;
     case GgmlType::q2_k:
       for (int i = 0; i < 16; ++i) {

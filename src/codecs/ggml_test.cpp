@@ -8,6 +8,8 @@
 #include <string>
 
 #include "base/rng.h"
+#include "base/system.h"
+#include "base/testing.h"
 #include "codecs/ggml_blocks.h"
 #include "codecs/planes.h"
 
@@ -124,6 +126,25 @@ TEST(Ggml, TranscodingKeepsEveryBit) {
       }
     }
   }
+}
+
+TEST(Ggml, TranscodingAFileHoldsItOnce) {
+  constexpr std::int64_t rows = 16384, cols = 2048;
+  const testkit::TemporaryFolder folder;
+  {
+    Rng rng(12);
+    const Buffer blocks = random_blocks(*ggml_traits(8), 64 * cols / 32, rng);
+    std::ofstream out(folder / "blocks", std::ios::binary);
+    for (std::int64_t r = 0; r < rows; r += 64)
+      out.write(reinterpret_cast<const char*>(blocks.data()), static_cast<std::streamsize>(blocks.size()));
+  }
+  const auto file = MappedFile::open(folder / "blocks");
+  ASSERT_TRUE(file.ok());
+  if (!restart_peak_resident()) GTEST_SKIP() << "this system does not let a process write its clear_refs";
+  const std::uint64_t before = resident_bytes();
+  const auto term = ggml_transcode(GgmlType::q8_0, rows, cols, Blob::in(*file, (*file)->bytes()));
+  ASSERT_TRUE(term.ok()) << term.error().message;
+  EXPECT_LT(peak_resident_bytes(), before + term->blob.bytes.size() + (12 << 20));
 }
 
 TEST(Ggml, RefusesWhatDoesNotFit) {

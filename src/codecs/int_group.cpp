@@ -36,11 +36,12 @@ const std::byte* f16_at(const std::byte* section, std::int64_t panel, std::int64
 
 }  // namespace
 
-Result<IntGroupWriter> IntGroupWriter::create(const IntGroupSpec& spec, std::int64_t rows, std::int64_t cols) {
+Result<IntGroupWriter> IntGroupWriter::create(const IntGroupSpec& spec, std::int64_t rows, std::int64_t cols,
+                                              Arena* arena) {
   IntGroupWriter w;
   SPARING_TRY(w.layout_, layout_of(spec, rows, cols));
   w.spec_ = spec;
-  w.buffer_ = Buffer(w.layout_.total);
+  w.buffer_ = arena != nullptr ? arena->take(w.layout_.total) : Buffer(w.layout_.total);
   return w;
 }
 
@@ -54,6 +55,11 @@ void IntGroupWriter::codes(std::int64_t row, std::int64_t col, const std::uint8_
     or_quad(panel + at / kBlockInputs * layout_.block_bytes, planes, lane_of(row),
             static_cast<int>(at % kBlockInputs / 4), quad);
   }
+}
+
+void IntGroupWriter::block(std::int64_t panel, std::int64_t block, const std::uint8_t* codes, std::size_t stride) {
+  store_block(buffer_.data() + layout_.codes + (panel * layout_.blocks + block) * layout_.block_bytes,
+              Planes(spec_.bits), codes, stride);
 }
 
 void IntGroupWriter::scale_f16(std::int64_t row, std::int64_t group, std::uint16_t bits) {

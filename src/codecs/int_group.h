@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "codecs/coded_weight.h"
+#include "tensor/arena.h"
 
 namespace sparing {
 
@@ -52,9 +53,13 @@ IntGroupSpec as_int_group(const LutGroupSpec& spec);
 /// Fills a blob row by row: what streams (transcoding) writes through this, and pack() does.
 class IntGroupWriter {
  public:
-  static Result<IntGroupWriter> create(const IntGroupSpec& spec, std::int64_t rows, std::int64_t cols);
+  /// The blob comes from `arena` if there is one.
+  static Result<IntGroupWriter> create(const IntGroupSpec& spec, std::int64_t rows, std::int64_t cols,
+                                       Arena* arena = nullptr);
   /// `count` codes of a row from input `col`, a multiple of 4. Each place is written once.
   void codes(std::int64_t row, std::int64_t col, const std::uint8_t* codes, std::int64_t count);
+  /// All 16 rows of a panel for one block of 32 inputs: row r's at codes + r * stride, zeros where padding.
+  void block(std::int64_t panel, std::int64_t block, const std::uint8_t* codes, std::size_t stride);
   void scale_f16(std::int64_t row, std::int64_t group, std::uint16_t bits);
   void scale_code(std::int64_t row, std::int64_t group, std::uint32_t code);
   void scale_super(std::int64_t row, std::int64_t super, std::uint16_t bits);

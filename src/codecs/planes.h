@@ -49,6 +49,41 @@ inline void or_quad(std::byte* block, const Planes& planes, int row, int quad, s
   }
 }
 
+/// A whole panel x block from one code a byte: 32 inputs of row r at codes + r * stride. Equal to or_quad on all.
+template <int width>
+inline void store_plane(std::byte* at, int low, const std::uint8_t* codes, std::size_t stride) {
+  constexpr int per_byte = 8 / width;
+  constexpr std::uint32_t mask = 0x01010101u * ((1u << width) - 1u);
+  for (std::size_t row = 0; row < 16; ++row) {
+    std::uint32_t quads[8];
+    std::memcpy(quads, codes + row * stride, sizeof quads);
+    for (std::size_t j = 0; j < width; ++j) {
+      std::uint32_t word = 0;
+      for (int k = 0; k < per_byte; ++k)
+        word |= ((quads[j * per_byte + static_cast<std::size_t>(k)] >> low) & mask) << (k * width);
+      std::memcpy(at + 64 * j + 4 * row, &word, 4);
+    }
+  }
+}
+inline void store_block(std::byte* block, const Planes& planes, const std::uint8_t* codes, std::size_t stride) {
+  for (int i = 0; i < planes.count; ++i) {
+    switch (planes.width[i]) {
+      case 8:
+        store_plane<8>(block, planes.low[i], codes, stride);
+        break;
+      case 4:
+        store_plane<4>(block, planes.low[i], codes, stride);
+        break;
+      case 2:
+        store_plane<2>(block, planes.low[i], codes, stride);
+        break;
+      default:
+        store_plane<1>(block, planes.low[i], codes, stride);
+    }
+    block += 64 * planes.width[i];
+  }
+}
+
 inline std::uint32_t read_quad(const std::byte* block, const Planes& planes, int row, int quad) {
   std::uint32_t codes = 0;
   for (int i = 0; i < planes.count; ++i) {

@@ -12,6 +12,7 @@
 #include "codecs/coded_weight.h"
 #include "formats/model_config.h"
 #include "formats/tokenizer_source.h"
+#include "tensor/arena.h"
 
 namespace sparing {
 
@@ -32,8 +33,9 @@ class Checkpoint {
   virtual const std::filesystem::path& path() const = 0;
   /// All expected tensors, in canonical order; opening has checked that they exist with these shapes.
   virtual const std::vector<TensorEntry>& tensors() const = 0;
-  /// A matrix by canonical name. Thread-safe. Sizes, indices and values (finite) have been checked.
-  virtual Result<CodedWeight> weight(const std::string& name) const = 0;
+  /// A matrix by canonical name. Thread-safe. Sizes, indices and values (finite) have been checked. What cannot be used
+  /// in place is put into `arena`, if there is one, and its pages in the file are let go.
+  virtual Result<CodedWeight> weight(const std::string& name, Arena* arena = nullptr) const = 0;
   /// A norm or bias as f32, all finite.
   virtual Result<std::vector<float>> vector(const std::string& name) const = 0;
   /// The bytes of a tensor as they lie in the file, for hashing: one part, or a coded weight's transform and terms.

@@ -58,7 +58,7 @@ Result<const SourceTensor*> FileCheckpoint::find(const std::string& name, bool v
   return &found->second;
 }
 
-Result<CodedWeight> FileCheckpoint::weight(const std::string& name) const {
+Result<CodedWeight> FileCheckpoint::weight(const std::string& name, Arena* arena) const {
   SPARING_TRY(const SourceTensor* source, find(name, false));
   const std::int64_t rows = source->shape.rows, cols = source->shape.cols;
   Blob blob = Blob::in(source->file, source->bytes);
@@ -67,8 +67,9 @@ Result<CodedWeight> FileCheckpoint::weight(const std::string& name) const {
   CodedWeight weight;
   if (dtype && !source->interleaved) {
     if (!aligned) {
-      Buffer copy(blob.bytes.size());
+      Buffer copy = arena != nullptr ? arena->take(blob.bytes.size()) : Buffer(blob.bytes.size());
       std::memcpy(copy.data(), blob.bytes.data(), blob.bytes.size());
+      blob.forget(blob.bytes);
       blob = Blob::of(std::move(copy));
     }
     weight = dense_weight(rows, cols, *dtype, std::move(blob));
@@ -78,7 +79,8 @@ Result<CodedWeight> FileCheckpoint::weight(const std::string& name) const {
       const std::int32_t head_dim = parts_.config.head_dim;
       order = interleaved_rows(static_cast<std::int32_t>(rows / head_dim), head_dim, parts_.config.rope.dimension);
     }
-    SPARING_TRY(Term term, ggml_transcode(source->type, rows, cols, std::move(blob), order.empty() ? nullptr : &order));
+    SPARING_TRY(Term term,
+                ggml_transcode(source->type, rows, cols, std::move(blob), order.empty() ? nullptr : &order, arena));
     weight.rows = rows;
     weight.cols = cols;
     weight.terms.push_back(std::move(term));

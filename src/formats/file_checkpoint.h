@@ -41,7 +41,7 @@ class FileCheckpoint final : public Checkpoint {
   const ModelConfig& config() const override { return parts_.config; }
   const std::filesystem::path& path() const override { return parts_.path; }
   const std::vector<TensorEntry>& tensors() const override { return entries_; }
-  Result<CodedWeight> weight(const std::string& name) const override;
+  Result<CodedWeight> weight(const std::string& name, Arena* arena) const override;
   Result<std::vector<float>> vector(const std::string& name) const override;
   Result<std::vector<Bytes>> stored(const std::string& name) const override;
   void forget(const std::string& name) const override;

@@ -37,7 +37,7 @@ class SparingCheckpoint final : public Checkpoint {
   const std::map<std::string, std::string>& carried() const override { return carried_; }
   std::string manifest() const override { return manifest_; }
 
-  Result<CodedWeight> weight(const std::string& name) const override {
+  Result<CodedWeight> weight(const std::string& name, Arena*) const override {
     SPARING_TRY(const StoredTensor* stored, find(name));
     return stored->weight;
   }

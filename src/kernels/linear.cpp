@@ -105,8 +105,10 @@ std::uint64_t Linear::relocate(Arena& arena) {
   std::uint64_t moved = 0;
   for (std::size_t i = 0; i < impl_->terms.size(); ++i) {
     Blob& blob = impl_->weight.terms[i].blob;
+    const std::byte* before = blob.bytes.data();
     blob = arena.place(std::move(blob));
     const std::byte* data = blob.bytes.data();
+    if (data == before) continue;
     if (auto* integer = std::get_if<IntWeight>(&impl_->terms[i])) integer->blob = data;
     if (auto* dense = std::get_if<DenseWeight>(&impl_->terms[i])) dense->data = data;
     if (auto* csr = std::get_if<CsrWeight>(&impl_->terms[i])) csr->blob = data;

@@ -43,7 +43,7 @@ class Linear {
   const CodedWeight& weight() const;
   /// Bytes a product reads from the weight: for the roofline.
   std::uint64_t bytes_read() const;
-  /// Moves the terms into the arena (huge pages). Not while a product is running. Returns the bytes moved.
+  /// Moves into the arena (huge pages) what is not there. Not while a product is running. Returns the bytes moved.
   std::uint64_t relocate(Arena& arena);
   struct Impl;
   const Impl& impl() const { return *impl_; }

@@ -17,6 +17,7 @@ constexpr std::int64_t kDefaultContext = 4096;
 constexpr std::uint64_t kActivationBytes = 24 * kMiB;  // of the 48 MiB above weights and KV
 constexpr std::int64_t kTileRows = 64;
 constexpr std::uint64_t kMovedBytes = 16 * kMiB;  // a pass
+constexpr std::uint64_t kArenaPadding = 64 * kKiB;
 
 /// Tokens in a pass, so that activations stay small.
 std::int64_t fitting_batch(const EngineOptions& options, const Schedule& schedule) {
@@ -97,7 +98,7 @@ Status Engine::Impl::load_matrix(const Checkpoint& checkpoint, std::size_t index
   if (replacement != nullptr) {
     weight = *replacement;
   } else {
-    SPARING_TRY(weight, checkpoint.weight(needed.name));
+    SPARING_TRY(weight, checkpoint.weight(needed.name, needed.multiplied ? &*weights : nullptr));
     checkpoint.forget(needed.name);
   }
   if (weight.rows != needed.rows || weight.cols != needed.cols) {
@@ -123,6 +124,10 @@ Status Engine::Impl::load_weights(const Checkpoint& checkpoint) {
   const std::size_t count = schedule.matrices.size();
   lookups.resize(count);
   linears.resize(count);
+  // Panels of 16 rows and blocks of 32 inputs are padded, in small matrices by more than they hold.
+  std::uint64_t room = 0;
+  for (const TensorEntry& entry : checkpoint.tensors()) room += 2 * entry.stored_bytes + kArenaPadding;
+  weights.emplace(room);
   std::vector<std::optional<Error>> errors(count);
   std::atomic<std::size_t> next{0};
   // Sizes differ widely (an embedding, a small k), so workers take the next one rather than a fixed share.
@@ -144,32 +149,35 @@ Status Engine::Impl::load_weights(const Checkpoint& checkpoint) {
     weight_bytes += values.size() * sizeof(float);
     vectors.push_back(std::move(values));
   }
-  std::uint64_t multiplied = 0;
   for (std::size_t i = 0; i < count; ++i) {
     weight_bytes += stored_bytes(matrix(static_cast<std::int32_t>(i)));
     if (!linears[i]) continue;
-    multiplied += stored_bytes(linears[i]->weight());
     bytes_per_token += linears[i]->bytes_read();
+    const auto& terms = linears[i]->weight().terms;
+    if (std::ranges::all_of(terms, [&](const Term& term) { return weights->holds(term.blob); })) {
+      checkpoint.forget(schedule.matrices[i].name);  // once more: neighbours' faults have brought edges back
+    } else {
+      to_move.push_back(i);
+    }
   }
-  weights.emplace(multiplied);
+  if (to_move.empty()) this->checkpoint.reset();
   return {};
 }
 
 void Engine::Impl::move_weights() {
-  const std::size_t begin = next_to_move;
-  for (std::uint64_t bytes = 0; next_to_move < linears.size() && bytes < kMovedBytes; ++next_to_move) {
-    if (linears[next_to_move]) bytes += linears[next_to_move]->bytes_read();
+  std::size_t count = 0;
+  for (std::uint64_t bytes = 0; count < to_move.size() && bytes < kMovedBytes; ++count) {
+    bytes += linears[to_move[to_move.size() - 1 - count]]->bytes_read();
   }
-  pool->parallel_for(static_cast<std::int64_t>(next_to_move - begin), 1,
-                     [&](std::int64_t first, std::int64_t last, int) {
-                       for (std::int64_t i = first; i < last; ++i) {
-                         const std::size_t at = begin + static_cast<std::size_t>(i);
-                         if (!linears[at]) continue;
-                         linears[at]->relocate(*weights);
-                         checkpoint->forget(schedule.matrices[at].name);
-                       }
-                     });
-  if (next_to_move == linears.size()) checkpoint.reset();
+  pool->parallel_for(static_cast<std::int64_t>(count), 1, [&](std::int64_t first, std::int64_t last, int) {
+    for (std::int64_t i = first; i < last; ++i) {
+      const std::size_t matrix = to_move[to_move.size() - 1 - static_cast<std::size_t>(i)];
+      linears[matrix]->relocate(*weights);
+      checkpoint->forget(schedule.matrices[matrix].name);
+    }
+  });
+  to_move.resize(to_move.size() - count);
+  if (to_move.empty()) checkpoint.reset();
 }
 
 void Engine::Impl::allocate() {

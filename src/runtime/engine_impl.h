@@ -34,8 +34,8 @@ struct Engine::Impl {
   const Ops* ops = nullptr;
   std::unique_ptr<ThreadPool> pool;
 
-  std::optional<Arena> weights;                           // huge pages, where matrices move as tokens are decoded
-  std::size_t next_to_move = 0;                           // matrices before it have moved
+  std::optional<Arena> weights;                           // huge pages: transcoded there, moved there while decoding
+  std::vector<std::size_t> to_move;                       // matrices that lie in the file's map
   std::shared_ptr<const Checkpoint> checkpoint;           // until all have
   std::vector<CodedWeight> lookups;                       // by matrix, where its rows are only looked up
   std::vector<std::unique_ptr<kernels::Linear>> linears;  // by matrix, where it is multiplied

@@ -44,7 +44,7 @@ void Engine::Impl::pass(std::int64_t wanted, float* logits) {
   run_steps(schedule.body, 0, nullptr);
   if (wanted < static_cast<std::int64_t>(rows.size())) run_steps(schedule.tail, wanted, logits);
   // Prompts are bound by arithmetic: only what decodes gains.
-  if (rows.size() <= kDecodeRows && next_to_move < linears.size()) move_weights();
+  if (rows.size() <= kDecodeRows && !to_move.empty()) move_weights();
 }
 
 void Engine::Impl::run_steps(std::span<const Step> steps, std::int64_t from, float* logits) {

@@ -84,7 +84,7 @@ class FormulaCheckpoint : public Checkpoint {
   std::uint64_t total_bytes() const override { return 0; }
   const std::map<std::string, std::string>& carried() const override { return carried_; }
 
-  Result<CodedWeight> weight(const std::string& name) const override {
+  Result<CodedWeight> weight(const std::string& name, Arena* = nullptr) const override {
     const TensorShape* shape = find(name);
     if (shape == nullptr || shape->is_vector()) return input_error("[test] no matrix " + name);
     const auto count = static_cast<std::size_t>(shape->rows * shape->cols);

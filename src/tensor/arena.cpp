@@ -2,7 +2,9 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstring>
+#include <functional>
 
 namespace sparing {
 namespace {
@@ -37,17 +39,38 @@ Arena::Arena(std::uint64_t bytes) : pages_(std::make_shared<Pages>()) {
   (void)madvise(pages_->start, rounded, MADV_HUGEPAGE);
 }
 
+std::byte* Arena::allot(std::uint64_t bytes) {
+  if (bytes == 0 || bytes > pages_->bytes) return nullptr;
+  const std::uint64_t room = (bytes + 63) / 64 * 64;
+  std::uint64_t at = used_.load();
+  do {
+    if (at + room > pages_->bytes) return nullptr;
+  } while (!used_.compare_exchange_weak(at, at + room));
+  return pages_->start + at;
+}
+
+Buffer Arena::take(std::uint64_t bytes) {
+  std::byte* data = allot(bytes);
+  return data == nullptr ? Buffer(bytes) : Buffer(data, bytes, pages_);
+}
+
 Blob Arena::place(Blob blob) {
-  const std::uint64_t size = blob.bytes.size(), room = (size + 63) / 64 * 64;
-  if (size == 0 || size > pages_->bytes) return blob;
-  const std::uint64_t at = used_.fetch_add(room);
-  if (at + room > pages_->bytes) {
-    used_.fetch_sub(room);
-    return blob;
+  if (holds(blob)) return blob;
+  const std::uint64_t size = blob.bytes.size();
+  std::byte* to = allot(size);
+  if (to == nullptr) return blob;
+  for (std::uint64_t at = 0; at < size; at += kHugePage) {
+    const Bytes part = blob.bytes.subspan(at, std::min(kHugePage, size - at));
+    std::memcpy(to + at, part.data(), part.size());
+    // Faults map neighbours too: what was let go up to here may have come back.
+    blob.forget(blob.bytes.first(at + part.size()).last(std::min(at + part.size(), 2 * kHugePage)));
   }
-  std::byte* to = pages_->start + at;
-  std::memcpy(to, blob.bytes.data(), size);
   return {{to, size}, pages_};
+}
+
+bool Arena::holds(const Blob& blob) const {
+  return !blob.bytes.empty() && std::less_equal<>()(pages_->start, blob.bytes.data()) &&
+         std::less<>()(blob.bytes.data(), pages_->start + pages_->bytes);
 }
 
 }  // namespace sparing

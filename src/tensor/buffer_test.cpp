@@ -3,9 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <new>
+#include <vector>
 
+#include "base/system.h"
 #include "tensor/dtype.h"
 
 namespace sparing {
@@ -31,6 +34,27 @@ TEST(Buffer, AMovedFromBufferIsEmpty) {
   const Buffer c(std::move(b));
   EXPECT_TRUE(b.as<char>().empty());  // NOLINT
   EXPECT_EQ(c.size(), 100u);
+}
+
+TEST(Buffer, GivesItsMemoryBackAmongOthers) {
+  constexpr std::size_t size = 300 << 10;
+  const std::uint64_t before = resident_bytes();
+  std::vector<Buffer> buffers;
+  for (int i = 0; i < 200; ++i) {
+    buffers.emplace_back(size);
+    std::memset(buffers.back().data(), 1, size);
+  }
+  EXPECT_GT(resident_bytes(), before + 150 * size);
+  for (int i = 0; i < 200; ++i)
+    if (i % 8 != 0) buffers[static_cast<std::size_t>(i)] = Buffer();
+  EXPECT_LT(resident_bytes(), before + 50 * size);
+}
+
+TEST(Buffer, LargeOnesTakeMemoryAsTheyAreTouched) {
+  const std::uint64_t before = resident_bytes();
+  const Buffer buffer(256 << 20);
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(buffer.data()) % (2 << 20), 0u);
+  EXPECT_LT(resident_bytes(), before + (32 << 20));
 }
 
 TEST(Buffer, AnAbsurdSizeDoesNotWrap) {

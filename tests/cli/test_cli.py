@@ -21,6 +21,7 @@ BINARY = os.environ.get('SPARING_BINARY', str(ROOT / 'build' / 'release' / 'spar
 DATA = Path(os.environ.get('SPARING_DATA', ROOT.parent / 'shared' / 'data'))
 STORIES = DATA / 'stories260K' / 'checkpoint_legacy.bin'
 SMOLLM2 = Path(os.environ.get('SPARING_MODELS', ROOT / 'models')) / 'smollm2.gguf'
+NO_SMOLLM2 = f"{SMOLLM2} is missing: run 'make model' or set SPARING_MODELS"
 NO_DATA = f'{STORIES} is missing (SPARING_DATA)'
 
 USAGE, INPUT, RESOURCE, INTERRUPTED = 2, 3, 4, 5
@@ -365,7 +366,7 @@ class Eval(Case):
         self.refused(USAGE, '--chunks -1', 'eval', STORIES, '--text', text, '--ctx', '64', '--chunks=-1')
 
 
-    @unittest.skipUnless(SMOLLM2.exists(), f"{SMOLLM2} is missing: run 'make model' or set SPARING_MODELS")
+    @unittest.skipUnless(SMOLLM2.exists(), NO_SMOLLM2)
     def test_other_vocabulary(self):
         text = self.write('text.txt', TEXT)
         self.refused(USAGE, 'compare models of one tokenizer', 'eval', STORIES, '--against', SMOLLM2, '--text', text, '--ctx', '64')
@@ -392,6 +393,42 @@ class Bench(Case):
         self.assertIsInstance(report['isa'], str)
         self.assertEqual([(r['batch'], r['prompt']) for r in report['runs']], [(1, 16), (1, 32), (2, 16), (2, 32)])
         self.refused(USAGE, '--prompt', 'bench', STORIES, '--prompt', '0')
+
+
+@unittest.skipUnless(SMOLLM2.exists(), NO_SMOLLM2)
+@unittest.skipIf(b'__asan_init' in Path(BINARY).read_bytes(), "the sanitizer's own memory would count")
+class Memory(Case):
+    """A model runs in the memory of its file, its key-value cache and 48 MiB, from the first page to the last token."""
+
+    ROOM = 48 << 20
+
+    def test_bench(self):
+        for options in [('--prompt', '128', '--decode', '32'), ('--prompt', '700', '--decode', '4', '--kv', 'f32')]:
+            report = self.json('bench', SMOLLM2, '--rounds', '1', *options)
+            self.assertLessEqual(report['resident_bytes'], report['bytes'] + report['kv_bytes'] + self.ROOM, report)
+
+    def peak(self, *words):
+        process = subprocess.Popen([BINARY, *map(str, words)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        self.assertEqual(process.returncode, 0, words)
+        return usage.ru_maxrss << 10
+
+    def test_run(self):
+        context = 512
+        kv = self.json('bench', SMOLLM2, '--prompt', str(context - 2), '--decode', '1', '--rounds', '1')['kv_bytes']
+        for prompt in ['Water is', 'Water is ' * 200]:
+            most = SMOLLM2.stat().st_size + kv + self.ROOM
+            self.assertLessEqual(self.peak('run', SMOLLM2, '--prompt', prompt, '--ctx', context, '--max-tokens', '24'), most)
+
+    def test_run_of_a_sparing_directory(self):
+        out = self.folder / 'out'
+        self.ok('convert', SMOLLM2, '--to', 'sparing', '--out', out)
+        stored = sum(f.stat().st_size for f in out.iterdir())
+        # 64 positions of 30 layers, 3 heads of 64, keys and values in f16.
+        kv = 64 * 30 * 3 * 64 * 2 * 2
+        peak = self.peak('run', out, '--prompt', 'Water is', '--ctx', '64', '--max-tokens', '24')
+        self.assertLessEqual(peak, stored + kv + self.ROOM)
 
 
 if __name__ == '__main__':
