@@ -52,6 +52,8 @@ stage "tests, asan-ubsan" unit_tests asan-ubsan -j "$(nproc)" -LE slow
 stage "fuzz, $fuzz_seconds s a target" scripts/fuzz.sh "$fuzz_seconds"
 must "build tsan (Clang 16, base and runtime)" scripts/build.sh tsan base_tests $([[ -f src/runtime/CMakeLists.txt ]] && echo runtime_tests)
 stage "tests, tsan" unit_tests tsan -R '^(base|runtime)$' -LE slow
+must "build aarch64 (GCC, kernels and what they stand on)" scripts/build.sh aarch64
+stage "tests, aarch64 under qemu" unit_tests aarch64
 
 echo "== minutes"
 cat "$table"

@@ -150,8 +150,8 @@ PeakKernel best_int8_kernel() {
   if (__builtin_cpu_supports("avx2")) return {"avx2", kChains * 2.0 * 32, int8_avx2};
 #elif defined(__aarch64__)
   const auto& isas = kernels::available_isas();
-  if (std::find(isas.begin(), isas.end(), kernels::Isa::neon) != isas.end()) {
-    return {"neon", kChains * 2.0 * 16, int8_dot};
+  if (std::find(isas.begin(), isas.end(), kernels::Isa::neon_dotprod) != isas.end()) {
+    return {"neon_dotprod", kChains * 2.0 * 16, int8_dot};
   }
 #endif
   return {"portable", kChains * 2.0 * 8, int_portable};

@@ -1,12 +1,25 @@
 #pragma once
-// csr rows with a hardware fma, for x86 files compiled with FMA and F16C. Internal linkage, as in avx512_common.h.
+// csr rows with the hardware's fma and halves, for files compiled for an instruction set that has both. Internal
+// linkage, as in avx512_common.h.
 
+#if defined(__x86_64__)
 #include <immintrin.h>
+#endif
 
 #include "kernels/kernel_set.h"
 
 namespace sparing::kernels {
 namespace {
+
+inline float float_of_half(std::uint16_t bits) {
+#if defined(__x86_64__)
+  return _cvtsh_ss(bits);
+#else
+  __fp16 half;
+  __builtin_memcpy(&half, &bits, 2);
+  return half;
+#endif
+}
 
 inline void csr_rows(const CsrWeight& w, const float* x, std::int64_t tokens, std::int64_t x_stride, const Output& out,
                      std::int64_t begin, std::int64_t end) {
@@ -29,7 +42,7 @@ inline void csr_rows(const CsrWeight& w, const float* x, std::int64_t tokens, st
           __builtin_memcpy(&narrow, columns + 2 * i, 2);
           column = narrow;
         }
-        acc = __builtin_fmaf(_cvtsh_ss(value), xt[column], acc);
+        acc = __builtin_fmaf(float_of_half(value), xt[column], acc);
       }
       float& y = out.y[t * out.stride + row];
       if (out.add) acc = y + acc;

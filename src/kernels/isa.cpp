@@ -9,12 +9,16 @@
 #if defined(__x86_64__)
 #include <sys/syscall.h>
 #include <unistd.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 namespace sparing::kernels {
 namespace {
 
-constexpr std::string_view kNames[] = {"reference", "avx2", "avx512_vnni", "avx512_bf16", "amx", "neon"};
+constexpr std::string_view kNames[] = {"reference", "avx2", "avx512_vnni", "avx512_bf16",
+                                       "amx",       "neon", "neon_dotprod"};
 
 #if defined(__x86_64__)
 // Linux hands out the 8 KiB of tile state only on request (arch_prctl ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA).
@@ -54,6 +58,7 @@ std::vector<Isa> probe() {
   if (vnni) found.push_back(Isa::avx512_vnni);
   if (avx2) found.push_back(Isa::avx2);
 #elif defined(__aarch64__)
+  if ((getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0) found.push_back(Isa::neon_dotprod);
   found.push_back(Isa::neon);
 #endif
   found.push_back(Isa::reference);
@@ -116,6 +121,8 @@ const KernelSet& kernels_of(Isa isa) {
 #elif defined(__aarch64__)
     case Isa::neon:
       return neon_kernels;
+    case Isa::neon_dotprod:
+      return neon_dotprod_kernels;
 #endif
     default:
       return reference_kernels;

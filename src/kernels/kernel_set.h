@@ -81,7 +81,7 @@ extern const KernelSet reference_kernels;
 #if defined(__x86_64__)
 extern const KernelSet avx2_kernels, avx512_kernels, amx_kernels;
 #elif defined(__aarch64__)
-extern const KernelSet neon_kernels;
+extern const KernelSet neon_kernels, neon_dotprod_kernels;
 #endif
 
 /// Codes of two panels as bytes, scales and zeros of their groups, and 16 rows of f32.

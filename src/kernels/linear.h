@@ -18,7 +18,7 @@
 namespace sparing::kernels {
 
 /// Instruction sets, weakest first. `reference` is the scalar truth.
-enum class Isa { reference, avx2, avx512_vnni, avx512_bf16, amx, neon };
+enum class Isa { reference, avx2, avx512_vnni, avx512_bf16, amx, neon, neon_dotprod };
 std::string_view name_of(Isa isa);
 /// Those this machine can run, best first; always ends with reference. AMX is listed once the kernel has granted it.
 const std::vector<Isa>& available_isas();
