@@ -66,6 +66,9 @@ Result<Term> ggml_transcode(GgmlType type, std::int64_t rows, std::int64_t cols,
   const auto source_row = [&](std::int64_t row) {
     return row_order != nullptr ? (*row_order)[static_cast<std::size_t>(row)] : row;
   };
+  const auto row_at = [&](std::int64_t row) {
+    return blocks.bytes.data() + static_cast<std::uint64_t>(source_row(row)) * row_bytes;
+  };
   GgmlBlock panel[kPanelRows] = {};
   std::uint64_t kept = 0;  // of the source, before which pages have been let go
   for (std::int64_t first = 0; first < rows; first += kPanelRows) {
@@ -76,15 +79,20 @@ Result<Term> ggml_transcode(GgmlType type, std::int64_t rows, std::int64_t cols,
       blocks.forget(blocks.bytes.subspan(from, read - from));
       kept = read;
     }
-    const std::byte* from[kPanelRows];
+    const std::byte *from[kPanelRows], *next[kPanelRows];
     const auto count = static_cast<int>(std::min<std::int64_t>(kPanelRows, rows - first));
-    for (int r = 0; r < count; ++r)
-      from[r] = blocks.bytes.data() + static_cast<std::uint64_t>(source_row(first + r)) * row_bytes;
+    for (int r = 0; r < count; ++r) {
+      from[r] = row_at(first + r);
+      next[r] = row_at(std::min(first + kPanelRows + r, rows - 1));
+    }
     for (int r = count; r < kPanelRows; ++r) panel[r] = {};
     for (std::int64_t i = 0; i < per_row; ++i) {
       for (int r = 0; r < count; ++r) {
         GgmlBlock& b = panel[r];
         const std::int64_t row = first + r;
+        // Sixteen rows at once are more than the processor follows by itself.
+        for (std::int64_t line = 0; line < traits->block_bytes; line += 64)
+          __builtin_prefetch(next[r] + i * traits->block_bytes + line);
         read_ggml_block(type, from[r] + i * traits->block_bytes, b);
         if (!finite_f16(b.d) || !finite_f16(b.min))
           return input_error(what + ": the scale of block " + std::to_string(i) + " in row " +

@@ -55,7 +55,9 @@ inline uint8x16_t row_codes(const std::byte* at, int bits) {
   if (bits == 8) return vld1q_u8(bytes_at(at));
   uint8x16_t codes = vdupq_n_u8(0);
   int low = 0;
-  const auto add = [&](uint8x16_t plane) { codes = vorrq_u8(codes, vshlq_u8(plane, vdupq_n_s8(static_cast<std::int8_t>(low)))); };
+  const auto add = [&](uint8x16_t plane) {
+    codes = vorrq_u8(codes, vshlq_u8(plane, vdupq_n_s8(static_cast<std::int8_t>(low))));
+  };
   if ((bits & 4) != 0) {
     const uint8x8_t v = vld1_u8(bytes_at(at));
     add(vcombine_u8(vand_u8(v, vdup_n_u8(15)), vshr_n_u8(v, 4)));
