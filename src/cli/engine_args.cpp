@@ -20,9 +20,10 @@ void add_engine(CLI::App* command, EngineArgs& args) {
       ->group(group);
   command
       ->add_option("--precision", args.precision,
-                   "Activations: 'declared' by each coding (8 bits for integer codes), or f32 for all")
+                   "Activations that integer codes are multiplied with: 'declared' by the model's graph (16 bits where "
+                   "8 cost too much), or int8, int16 or f32 for all")
       ->type_name("P")
-      ->check(CLI::IsMember({"declared", "f32"}))
+      ->check(CLI::IsMember({"declared", "int8", "int16", "f32"}))
       ->capture_default_str()
       ->group(group);
   command->add_option("--isa", args.isa, "Instruction set instead of the best: reference, avx2, avx512_vnni, ...")
@@ -42,7 +43,9 @@ Result<LoadedModel> load_model(const ModelArgs& args, const EngineArgs& engine, 
   options.sequences = sequences;
   options.batch = engine.batch;
   options.kv = find_kv_type(engine.kv).value_or(KvType::f16);
-  options.precision = engine.precision == "f32" ? kernels::Precision::f32 : kernels::Precision::declared;
+  if (engine.precision == "int8") options.precision = kernels::Precision::int8;
+  if (engine.precision == "int16") options.precision = kernels::Precision::int16;
+  if (engine.precision == "f32") options.precision = kernels::Precision::f32;
   SPARING_TRY(loaded.engine, Engine::load(loaded.checkpoint, options));
   return loaded;
 }

@@ -8,5 +8,7 @@ inline constexpr std::int64_t kFewestTokens = 6;
 
 void int_panels(const IntWeight&, const Q8Block* x, std::int64_t tokens, const Output&, std::int64_t begin,
                 std::int64_t end, std::byte* scratch);
+void wide_panels(const IntWeight&, const Q16Block* x, std::int64_t tokens, const Output&, std::int64_t begin,
+                 std::int64_t end, std::byte* scratch);
 
 }  // namespace sparing::kernels::amx

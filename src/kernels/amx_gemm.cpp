@@ -2,17 +2,10 @@
 // Weights become signed bytes as they are unpacked, their zero subtracted, which is exact: sum (code - z) * x.
 
 #include "kernels/amx.h"
-#include "kernels/avx512.h"
-#include "kernels/avx512_common.h"
+#include "kernels/amx_common.h"
 
 namespace sparing::kernels::amx {
 namespace {
-
-struct alignas(64) TileConfig {
-  std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  std::uint16_t bytes[16] = {};
-  std::uint8_t rows[16] = {};
-};
 
 // Tiles 0, 1: sums. 2, 3: activations. 4, 5: weights. Even and odd segments alternate, so that the tile unit works on
 // one while the vector unit scales the other.
@@ -45,11 +38,6 @@ inline void multiply(const std::int8_t* x, const std::byte* codes, std::int32_t*
     _tile_stored(1, sums, 64);
   }
 }
-
-struct Panel {
-  const std::byte* codes;  ///< [block][8][64], zero subtracted
-  Groups groups;
-};
 
 template <bool MINIMA, int TOKENS>
 inline void scale_sums(const std::int32_t* sums, const Q8Block& x, int segment_sum, const float* scale,
@@ -106,45 +94,22 @@ void tile(const IntWeight& w, const Panel& panel, const Q8Block* x, int tokens, 
   for (int t = 0; t < kTileTokens; ++t) out[t] = acc[t];
 }
 
-/// The zero of every code of a panel, subtracted in place; tables hold value + 128.
-void subtract_zeros(const IntWeight& w, const Groups& groups, std::byte* codes) {
-  if (w.spec.zero != ZeroKind::constant && w.spec.zero != ZeroKind::integer) return;
-  const int constant = w.table != nullptr ? 128 : w.spec.zero_offset;
-  const std::int64_t quads = w.layout.blocks * 8;
-  for (std::int64_t q = 0; q < quads; ++q) {
-    Ints zero = _mm512_set1_epi8(static_cast<char>(constant));
-    if (w.spec.zero == ZeroKind::integer) {
-      std::int64_t group = w.segments == SegmentKind::half ? q / 4 : q / 8 / w.blocks_per_group;
-      group = group < w.layout.groups ? group : w.layout.groups - 1;
-      const Ints row = _mm512_cvtps_epi32(_mm512_loadu_ps(groups.second + 16 * group));
-      zero = _mm512_mullo_epi32(row, _mm512_set1_epi32(0x01010101));
-    }
-    std::byte* at = codes + 64 * q;
-    _mm512_storeu_si512(at, _mm512_sub_epi8(load_bytes(at), zero));
-  }
-}
-
 template <bool HALF, bool MINIMA>
 void gemm(const IntWeight& w, const Q8Block* x, std::int64_t tokens, const Output& out, std::int64_t begin,
           std::int64_t end, std::byte* scratch) {
   const TileConfig config = config_for(HALF ? 4 : 8);
-  _tile_loadconfig(&config);
+  load_config(config);
   const std::int64_t panel_bytes = w.layout.blocks * 512;
   std::byte* codes = scratch;
   scratch += 2 * panel_bytes;
   const Panel panels[2] = {{codes, take_groups(w, scratch)}, {codes + panel_bytes, take_groups(w, scratch)}};
-  // Tokens whose activations stay in the second-level cache while the panels pass by.
-  const std::int64_t tile_bytes = w.layout.blocks * static_cast<std::int64_t>(sizeof(Q8Block));
-  std::int64_t chunk = (1 << 20) / tile_bytes;
-  chunk = (chunk < 1 ? 1 : chunk) * kTileTokens;
+  const std::int64_t chunk = tokens_in_cache(w.layout.blocks * static_cast<std::int64_t>(sizeof(Q8Block)));
   for (std::int64_t from = 0; from < tokens; from += chunk) {
     const std::int64_t to = from + chunk < tokens ? from + chunk : tokens;
     for (std::int64_t p = begin; p < end; p += 2) {
       const int count = p + 1 < end ? 2 : 1;
       for (int i = 0; i < count; ++i) {
-        avx512::unpack_panel(w, p + i, codes + i * panel_bytes);
-        decode_groups(w, p + i, panels[i].groups);
-        subtract_zeros(w, panels[i].groups, codes + i * panel_bytes);
+        unpack_signed(w, p + i, panels[i].groups, codes + i * panel_bytes);
       }
       for (std::int64_t t = from; t < to; t += kTileTokens) {
         const Q8Block* xt = x + t / kTileTokens * w.layout.blocks;
@@ -163,14 +128,6 @@ void gemm(const IntWeight& w, const Q8Block* x, std::int64_t tokens, const Outpu
     }
   }
   _tile_release();
-}
-
-/// Codes less their zeros must be signed bytes.
-bool fits(const IntWeight& w) {
-  if (w.segments != SegmentKind::whole && w.segments != SegmentKind::half) return false;
-  if (w.table != nullptr) return true;
-  if (w.spec.zero == ZeroKind::constant) return w.spec.bits < 8 || w.spec.zero_offset == 128;
-  return w.spec.bits < 8 && (w.spec.zero != ZeroKind::integer || w.spec.zero_bits < 8);
 }
 
 }  // namespace
@@ -193,6 +150,8 @@ namespace sparing::kernels {
 const KernelSet amx_kernels = {.int_panels = amx::int_panels,
                                .dense_panels = avx512::dense_panels,
                                .csr_panels = avx512::csr_panels,
-                               .quantise = avx512::quantise};
+                               .quantise = avx512::quantise,
+                               .wide_panels = amx::wide_panels,
+                               .quantise_wide = avx512::quantise_wide};
 
 }  // namespace sparing::kernels

@@ -17,6 +17,24 @@ inline __m256 load_halves(const std::byte* p) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
 
+inline std::int32_t total_of(__m256i v) {
+  __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4E));
+  s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0xB1));
+  return _mm_cvtsi128_si32(s);
+}
+inline std::int32_t largest_of(__m256i v) {
+  __m128i m = _mm_max_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4E));
+  m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0xB1));
+  return _mm_cvtsi128_si32(m);
+}
+/// 8 integers that fit bytes, as bytes in the low half.
+inline __m128i bytes_of(__m256i v) {
+  const __m128i pairs = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  return _mm_packs_epi16(pairs, pairs);
+}
+
 inline bool has_minima(const IntWeight& w) {
   return w.spec.zero == ZeroKind::f16_min || w.spec.zero == ZeroKind::coded_min;
 }
@@ -85,6 +103,50 @@ inline void decode_groups(const IntWeight& w, std::int64_t panel, const Groups& 
       }
     }
   }
+}
+
+inline __m256i widen(__m256i pairs) {
+  return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+
+/// 8 rows x quads [first, stop) times one token's bytes. maddubs adds two products of u8 x s8 in 16 bits: as many quads
+/// are added there as cannot overflow, then widened.
+/// QUADS: products of so many quads fit 16 bits (8 up to 4-bit codes: 15 * 128 * 2 * 8 < 2^15; then 4, 2, 1); 0: codes
+/// of 8 bits, split into their low 7 bits and the top one.
+template <int QUADS>
+inline __m256i dot(const std::byte* codes, const std::int8_t* x, int first, int stop) {
+  __m256i total = _mm256_setzero_si256(), pairs = total;
+  int held = 0;
+  for (int q = first; q < stop; ++q) {
+    std::int32_t quad;
+    __builtin_memcpy(&quad, x + 4 * q, 4);
+    const __m256i w = load_bytes(codes + 64 * q), xq = _mm256_set1_epi32(quad);
+    if constexpr (QUADS == 0) {
+      const __m256i low = _mm256_maddubs_epi16(_mm256_and_si256(w, _mm256_set1_epi8(0x7F)), xq);
+      const __m256i top = _mm256_maddubs_epi16(_mm256_and_si256(w, _mm256_set1_epi8(-128)), xq);
+      total = _mm256_add_epi32(total, _mm256_add_epi32(widen(low), widen(top)));
+    } else {
+      pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(w, xq));
+      if (++held == QUADS) {
+        total = _mm256_add_epi32(total, widen(pairs));
+        pairs = _mm256_setzero_si256();
+        held = 0;
+      }
+    }
+  }
+  if (QUADS > 0) total = _mm256_add_epi32(total, widen(pairs));
+  return total;
+}
+
+/// Calls f<QUADS>() for the weight's width.
+template <class F>
+inline void with_quads(const IntWeight& w, const F& f) {
+  const int bits = w.table != nullptr ? 8 : w.spec.bits;
+  if (bits <= 4) return f.template operator()<8>();
+  if (bits == 5) return f.template operator()<4>();
+  if (bits == 6) return f.template operator()<2>();
+  if (bits == 7) return f.template operator()<1>();
+  f.template operator()<0>();
 }
 
 /// Adds an earlier term and the bias, and writes up to `count` rows of one token from memory.

@@ -156,6 +156,8 @@ void csr_panels(const CsrWeight& w, const float* x, std::int64_t tokens, std::in
 const KernelSet avx2_kernels = {.int_panels = avx2::int_panels,
                                 .dense_panels = avx2::dense_panels,
                                 .csr_panels = avx2::csr_panels,
-                                .quantise = avx2::quantise};
+                                .quantise = avx2::quantise,
+                                .wide_panels = avx2::wide_panels,
+                                .quantise_wide = avx2::quantise_wide};
 
 }  // namespace sparing::kernels

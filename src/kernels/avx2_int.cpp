@@ -1,5 +1,4 @@
-// A panel is unpacked to bytes in cache, then tiles of 8 rows x 4 tokens run over it. maddubs adds two products of
-// u8 x s8 in 16 bits: as many quads are added there as cannot overflow, then widened.
+// A panel is unpacked to bytes in cache, then tiles of 8 rows x 4 tokens run over it.
 
 #include "kernels/avx2.h"
 #include "kernels/avx2_common.h"
@@ -14,37 +13,6 @@ struct Panel {
   const std::byte* codes;
   Groups groups;
 };
-
-inline __m256i widen(__m256i pairs) {
-  return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
-}
-
-/// QUADS: products of so many quads fit 16 bits (8 up to 4-bit codes: 15 * 127 * 2 * 8 < 2^15; then 4, 2, 1); 0: codes
-/// of 8 bits, split into their low 7 bits and the top one.
-template <int QUADS>
-inline __m256i dot(const std::byte* codes, const std::int8_t* x, int first, int stop) {
-  __m256i total = _mm256_setzero_si256(), pairs = total;
-  int held = 0;
-  for (int q = first; q < stop; ++q) {
-    std::int32_t quad;
-    __builtin_memcpy(&quad, x + 4 * q, 4);
-    const __m256i w = load_bytes(codes + 64 * q), xq = _mm256_set1_epi32(quad);
-    if constexpr (QUADS == 0) {
-      const __m256i low = _mm256_maddubs_epi16(_mm256_and_si256(w, _mm256_set1_epi8(0x7F)), xq);
-      const __m256i top = _mm256_maddubs_epi16(_mm256_and_si256(w, _mm256_set1_epi8(-128)), xq);
-      total = _mm256_add_epi32(total, _mm256_add_epi32(widen(low), widen(top)));
-    } else {
-      pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(w, xq));
-      if (++held == QUADS) {
-        total = _mm256_add_epi32(total, widen(pairs));
-        pairs = _mm256_setzero_si256();
-        held = 0;
-      }
-    }
-  }
-  if (QUADS > 0) total = _mm256_add_epi32(total, widen(pairs));
-  return total;
-}
 
 template <int TOKENS, int QUADS, Cut CUT, bool MINIMA>
 inline void segment(const std::byte* codes, const Q8Block& x, int token, int first, int stop, int sum,
@@ -154,12 +122,7 @@ void choose(const IntWeight& w, const Q8Block* x, std::int64_t tokens, const Out
 void int_panels(const IntWeight& w, const Q8Block* x, std::int64_t tokens, const Output& out, std::int64_t begin,
                 std::int64_t end, std::byte* scratch) {
   if (w.segments == SegmentKind::ragged) return reference::int_panels(w, x, tokens, out, begin, end, scratch);
-  const int bits = w.table != nullptr ? 8 : w.spec.bits;
-  if (bits <= 4) return choose<8>(w, x, tokens, out, begin, end, scratch);
-  if (bits == 5) return choose<4>(w, x, tokens, out, begin, end, scratch);
-  if (bits == 6) return choose<2>(w, x, tokens, out, begin, end, scratch);
-  if (bits == 7) return choose<1>(w, x, tokens, out, begin, end, scratch);
-  choose<0>(w, x, tokens, out, begin, end, scratch);
+  with_quads(w, [&]<int QUADS>() { choose<QUADS>(w, x, tokens, out, begin, end, scratch); });
 }
 
 }  // namespace sparing::kernels::avx2

@@ -1,17 +1,8 @@
-#include <immintrin.h>
-
 #include "kernels/avx2.h"
-#include "kernels/unroll.h"
+#include "kernels/avx2_common.h"
 
 namespace sparing::kernels::avx2 {
 namespace {
-
-inline std::int32_t sum_of(__m256i v) {
-  __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-  s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4E));
-  s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0xB1));
-  return _mm_cvtsi128_si32(s);
-}
 
 void quantise_block(const float* x, std::int64_t token, Q8Block& out) {
   __m256 v[4];
@@ -21,10 +12,7 @@ void quantise_block(const float* x, std::int64_t token, Q8Block& out) {
     v[i] = _mm256_loadu_ps(x + 8 * i);
     most = _mm256_max_epi32(most, _mm256_and_si256(_mm256_castps_si256(v[i]), _mm256_set1_epi32(0x7FFFFFFF)));
   }
-  __m128i m = _mm_max_epi32(_mm256_castsi256_si128(most), _mm256_extracti128_si256(most, 1));
-  m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4E));
-  m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0xB1));
-  const std::int32_t bits = _mm_cvtsi128_si32(m);
+  const std::int32_t bits = largest_of(most);
   float amax, scale = 0, inverse = 0;
   __builtin_memcpy(&amax, &bits, 4);
   if (bits >= 0x7F800000) {
@@ -39,7 +27,7 @@ void quantise_block(const float* x, std::int64_t token, Q8Block& out) {
   SPARING_UNROLL
   for (int i = 0; i < 4; ++i)
     q[i] = _mm256_and_si256(keep, _mm256_cvtps_epi32(_mm256_mul_ps(v[i], _mm256_set1_ps(inverse))));
-  const std::int32_t first = sum_of(_mm256_add_epi32(q[0], q[1])), second = sum_of(_mm256_add_epi32(q[2], q[3]));
+  const std::int32_t first = total_of(_mm256_add_epi32(q[0], q[1])), second = total_of(_mm256_add_epi32(q[2], q[3]));
   const __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(out.codes[token]),
                       _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));

@@ -158,6 +158,13 @@ inline void store_rows(const Output& out, std::int64_t token, std::int64_t row, 
   _mm512_mask_storeu_ps(y, rows, v);
 }
 
+/// Tokens, a multiple of 16, whose activations of so many bytes for 16 tokens stay in the second-level cache while the
+/// panels pass by.
+inline std::int64_t tokens_in_cache(std::int64_t tile_bytes) {
+  const std::int64_t tiles = (1 << 20) / tile_bytes;
+  return (tiles < 1 ? 1 : tiles) * kTileTokens;
+}
+
 inline __mmask16 rows_left(std::int64_t rows, std::int64_t row) {
   return rows - row >= 16 ? static_cast<__mmask16>(0xFFFF) : static_cast<__mmask16>((1u << (rows - row)) - 1u);
 }

@@ -160,10 +160,7 @@ void gemm(const IntWeight& w, const Q8Block* x, std::int64_t tokens, const Outpu
   panels.codes[1] = codes + panel_bytes;
   panels.groups[0] = take_groups(w, scratch);
   panels.groups[1] = take_groups(w, scratch);
-  // Tokens whose activations stay in the second-level cache while the panels pass by.
-  const std::int64_t tile_bytes = w.layout.blocks * static_cast<std::int64_t>(sizeof(Q8Block));
-  std::int64_t chunk = (1 << 20) / tile_bytes;
-  chunk = (chunk < 1 ? 1 : chunk) * kTileTokens;
+  const std::int64_t chunk = tokens_in_cache(w.layout.blocks * static_cast<std::int64_t>(sizeof(Q8Block)));
   for (std::int64_t from = 0; from < tokens; from += chunk) {
     const std::int64_t to = from + chunk < tokens ? from + chunk : tokens;
     for (std::int64_t p = begin; p < end; p += 2) {

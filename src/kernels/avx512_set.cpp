@@ -23,6 +23,8 @@ void csr_panels(const CsrWeight& w, const float* x, std::int64_t tokens, std::in
 const KernelSet avx512_kernels = {.int_panels = avx512::int_panels,
                                   .dense_panels = avx512::dense_panels,
                                   .csr_panels = avx512::csr_panels,
-                                  .quantise = avx512::quantise};
+                                  .quantise = avx512::quantise,
+                                  .wide_panels = avx512::wide_panels,
+                                  .quantise_wide = avx512::quantise_wide};
 
 }  // namespace sparing::kernels

@@ -8,6 +8,7 @@
 #include "codecs/coded_weight.h"
 #include "codecs/csr.h"
 #include "codecs/int_group.h"
+#include "kernels/q16.h"
 #include "kernels/q8.h"
 
 namespace sparing::kernels {
@@ -62,6 +63,8 @@ struct Output {
 /// All over panels of 16 rows [begin, end). `scratch` has scratch_bytes(cols) of the worker's own, 64-byte aligned.
 using IntPanels = void (*)(const IntWeight&, const Q8Block* x, std::int64_t tokens, const Output&, std::int64_t begin,
                            std::int64_t end, std::byte* scratch);
+using WidePanels = void (*)(const IntWeight&, const Q16Block* x, std::int64_t tokens, const Output&, std::int64_t begin,
+                            std::int64_t end, std::byte* scratch);
 using DensePanels = void (*)(const DenseWeight&, const float* x, std::int64_t tokens, std::int64_t x_stride,
                              const Output&, std::int64_t begin, std::int64_t end, std::byte* scratch);
 using CsrPanels = void (*)(const CsrWeight&, const float* x, std::int64_t tokens, std::int64_t x_stride, const Output&,
@@ -69,12 +72,16 @@ using CsrPanels = void (*)(const CsrWeight&, const float* x, std::int64_t tokens
 /// Tokens [16 * tile, min(tokens, 16 * tile + 16)) into out[blocks of that tile].
 using QuantiseTile = void (*)(const float* x, std::int64_t tokens, std::int64_t x_stride, std::int64_t cols,
                               std::int64_t tile, Q8Block* out);
+using QuantiseWideTile = void (*)(const float* x, std::int64_t tokens, std::int64_t x_stride, std::int64_t cols,
+                                  std::int64_t tile, Q16Block* out);
 
 struct KernelSet {
   IntPanels int_panels;
   DensePanels dense_panels;
   CsrPanels csr_panels;
   QuantiseTile quantise;
+  WidePanels wide_panels;
+  QuantiseWideTile quantise_wide;
 };
 
 extern const KernelSet reference_kernels;

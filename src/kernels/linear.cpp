@@ -71,7 +71,7 @@ Status Linear::Impl::add(const Term& term, Precision precision) {
     terms.emplace_back(DecodedWeight{&term, rows, cols, w.layout});
     return {};
   }
-  needs_q8 = true;
+  (precision == Precision::int8 ? needs_q8 : needs_q16) = true;
   w.rows = rows;
   w.cols = cols;
   w.blob = term.blob.bytes.data();

@@ -2,8 +2,8 @@
 // Matrix products with coded weights. prepare() once, then matmul() from the token path: no allocation, no lock.
 //
 // Output does not depend on batch, threads or instruction set: every output element is reduced over the inputs in one
-// fixed order (int32 within a block of 32 inputs and a group, then one f32 fma per block in ascending order), and work
-// is split over outputs.
+// fixed order (q8.h, q16.h: integers within a segment, then one f32 fma per segment in ascending order), and work is
+// split over outputs.
 
 #include <cstdint>
 #include <memory>
@@ -26,15 +26,17 @@ const std::vector<Isa>& available_isas();
 Isa chosen_isa();
 Status choose_isa(std::string_view name);
 
-enum class Precision {
-  declared,  ///< activations as the coding declares (int8 blocks for integer codes)
-  f32,       ///< f32 activations for every coding: slower, the yardstick for the declared one's gap
+/// What integer codes (int_group, lut_group with a table of integers) are multiplied with. Other codings take f32.
+enum class Precision : std::uint8_t {
+  int8,   ///< in blocks of 32 (q8.h)
+  int16,  ///< one scale a token (q16.h)
+  f32,    ///< slower; the yardstick for the others' gap
 };
 
 /// One weight ready to multiply. Holds the blobs alive; never copies them.
 class Linear {
  public:
-  static Result<Linear> prepare(CodedWeight weight, Precision precision = Precision::declared);
+  static Result<Linear> prepare(CodedWeight weight, Precision precision = Precision::int8);
   Linear(Linear&&) noexcept;
   Linear& operator=(Linear&&) noexcept;
   ~Linear();

@@ -51,16 +51,23 @@ struct WithIsa {
   Isa before;
 };
 
-/// The activations as the integer kernels see them, from the reference quantiser.
-std::vector<float> dequantised(const std::vector<float>& x, std::int64_t tokens, std::int64_t cols) {
+/// The activations as the integer kernels see them, from the reference quantisers.
+std::vector<double> dequantised(Precision precision, const std::vector<float>& x, std::int64_t tokens,
+                                std::int64_t cols) {
+  if (precision == Precision::f32) return {x.begin(), x.end()};
   const std::int64_t blocks = (cols + 31) / 32;
   std::vector<Q8Block> q(static_cast<std::size_t>(blocks));
-  std::vector<float> out;
+  std::vector<Q16Block> wide(static_cast<std::size_t>((cols + kWideInputs - 1) / kWideInputs));
+  std::vector<double> out;
   for (std::int64_t t = 0; t < tokens; ++t) {
+    reference_kernels.quantise_wide(x.data() + t * cols, 1, cols, cols, 0, wide.data());
     reference_kernels.quantise(x.data() + t * cols, 1, cols, cols, 0, q.data());
     for (std::int64_t c = 0; c < cols; ++c) {
       const Q8Block& b = q[static_cast<std::size_t>(c / 32)];
-      out.push_back(static_cast<float>(b.codes[0][c % 32]) * b.scale[0]);
+      const Q16Block& w = wide[static_cast<std::size_t>(c / kWideInputs)];
+      const int code = 256 * w.high[0][c % kWideInputs] + w.low[0][c % kWideInputs];
+      out.push_back(precision == Precision::int8 ? static_cast<double>(b.codes[0][c % 32]) * b.scale[0]
+                                                 : static_cast<double>(code) * wide[0].scale[0]);
     }
   }
   return out;
@@ -71,7 +78,7 @@ TEST(Reference, AgreesWithDoublesOverTheDecodedWeights) {
   const WithIsa isa(Isa::reference);
   ThreadPool pool(1);
   const std::int64_t rows = 18, cols = 211, tokens = 2;
-  const auto x = random_floats(tokens * cols, 1), xq = dequantised(x, tokens, cols), bias = random_floats(rows, 2);
+  const auto x = random_floats(tokens * cols, 1), bias = random_floats(rows, 2);
   std::vector<Term> bases;
   for (const auto& spec : int_group_zoo()) bases.push_back(random_term(spec, rows, cols, 3));
   bases.push_back(random_term(LutGroupSpec{2, {.group = 32}, {-127, -3, 8, 127}}, rows, cols, 4));
@@ -79,12 +86,11 @@ TEST(Reference, AgreesWithDoublesOverTheDecodedWeights) {
   for (const DType t : {DType::f32, DType::f16, DType::bf16}) bases.push_back(random_dense(t, rows, cols, 6));
   bases.push_back(random_csr(rows, cols, 0.2, 7));
   for (const Term& base : bases)
-    for (const Precision precision : {Precision::declared, Precision::f32}) {
+    for (const Precision precision : {Precision::int8, Precision::int16, Precision::f32}) {
       const CodedWeight w = weight_of(rows, cols, {base});
       const auto* lut = std::get_if<LutGroupSpec>(&base.spec);
-      const bool q8 = precision == Precision::declared &&
-                      (std::holds_alternative<IntGroupSpec>(base.spec) || (lut != nullptr && lut->table[0] == -127));
-      const auto& seen = q8 ? xq : x;
+      const bool integer = std::holds_alternative<IntGroupSpec>(base.spec) || (lut != nullptr && lut->table[0] == -127);
+      const auto seen = dequantised(integer ? precision : Precision::f32, x, tokens, cols);
       const auto y = multiply(w, precision, x, tokens, bias, pool);
       std::vector<float> decoded(static_cast<std::size_t>(rows * cols));
       decode_rows(w, 0, rows, decoded.data());
@@ -141,6 +147,47 @@ TEST(Quantise, TiesExtremesAndNonFinite) {
   EXPECT_EQ(q.scale[0], 1.0f);
 }
 
+// Codes are within half a step of what they stand for, low and high bytes give them back, and sums are theirs.
+TEST(QuantiseWide, EveryIsaGivesTheReferencesCodes) {
+  constexpr std::int64_t kCols = 150, kTokens = 19;
+  for (const Isa isa : available_isas()) {
+    std::vector<float> x = random_floats(kCols * kTokens, 5);
+    for (int i = 0; i < 64; ++i) x[static_cast<std::size_t>(i)] = static_cast<float>(i - 5) + 0.5f;  // ties
+    x[149] = 32512.0f;
+    x[150 + 149] = std::numeric_limits<float>::infinity();
+    x[300 + 3] = std::nanf("");
+    for (std::size_t i = 450; i < 600; ++i) x[i] = 1e-40f;
+    for (std::size_t i = 600; i < 750; ++i) x[i] = i % 2 == 0 ? 3.4e38f : -3.4e38f;
+    for (std::size_t i = 750; i < 900; ++i) x[i] = -0.0f;
+    for (std::int64_t tile = 0; tile < 2; ++tile) {
+      std::vector<Q16Block> a(3), b(3);
+      reference_kernels.quantise_wide(x.data(), kTokens, kCols, kCols, tile, a.data());
+      kernels_of(isa).quantise_wide(x.data(), kTokens, kCols, kCols, tile, b.data());
+      for (std::int64_t t = 0; t < std::min<std::int64_t>(16, kTokens - 16 * tile); ++t) {
+        EXPECT_TRUE(a[0].scale[t] == b[0].scale[t] || (std::isnan(a[0].scale[t]) && std::isnan(b[0].scale[t])));
+        for (std::size_t k = 0; k < 3; ++k) {
+          EXPECT_EQ(std::memcmp(a[k].high[t], b[k].high[t], kWideInputs), 0) << name_of(isa) << " token " << t;
+          EXPECT_EQ(std::memcmp(a[k].low[t], b[k].low[t], kWideInputs), 0) << name_of(isa) << " token " << t;
+          for (int s = 0; s < 4; ++s) {
+            EXPECT_EQ(a[k].sum[s][t], b[k].sum[s][t]);
+            int sum = 0;
+            for (int i = 16 * s; i < 16 * s + 16; ++i) {
+              const int code = 256 * b[k].high[t][i] + b[k].low[t][i];
+              const std::int64_t c = static_cast<std::int64_t>(k) * kWideInputs + i;
+              const double value = c < kCols ? x[static_cast<std::size_t>((16 * tile + t) * kCols + c)] : 0.0;
+              if (std::isfinite(b[0].scale[t]) && b[0].scale[t] > 0) {
+                EXPECT_NEAR(code, value / b[0].scale[t], 0.51);
+              }
+              sum += code;
+            }
+            EXPECT_EQ(b[k].sum[s][t], sum);
+          }
+        }
+      }
+    }
+  }
+}
+
 void expect_same_bits(const std::vector<float>& a, const std::vector<float>& b, const std::string& what) {
   ASSERT_EQ(a.size(), b.size());
   for (std::size_t i = 0; i < a.size(); ++i) {
@@ -172,22 +219,40 @@ void expect_all_isas_agree(const Shape& s, const std::vector<Term>& terms, Preci
   }
 }
 
+void expect_integers_agree(const Shape& s, const std::vector<Term>& terms) {
+  for (const Precision precision : {Precision::int8, Precision::int16}) expect_all_isas_agree(s, terms, precision);
+}
+
 const Shape kShapes[] = {{1, 1, 1}, {17, 577, 1}, {33, 64, 2}, {48, 100, 5}, {16, 320, 33}, {40, 130, 16}};
 
 TEST(Isas, IntGroupIsBitEqual) {
   for (const auto& spec : int_group_zoo())
-    for (const Shape& s : kShapes)
-      expect_all_isas_agree(s, {random_term(spec, s.rows, s.cols, 21)}, Precision::declared);
+    for (const Shape& s : kShapes) expect_integers_agree(s, {random_term(spec, s.rows, s.cols, 21)});
 }
 
 TEST(Isas, EveryBatchSizeIsBitEqual) {
   const IntGroupSpec four{.bits = 4, .groups = {.group = 32}},
       half{.bits = 6, .groups = {.group = 16}, .zero_offset = 32};
   for (std::int64_t tokens = 1; tokens <= 33; ++tokens) {
-    expect_all_isas_agree({50, 96, tokens}, {random_term(four, 50, 96, 22)}, Precision::declared);
-    expect_all_isas_agree({20, 70, tokens}, {random_term(half, 20, 70, 23)}, Precision::declared);
-    expect_all_isas_agree({20, 70, tokens}, {random_dense(DType::f16, 20, 70, 24)}, Precision::declared);
+    expect_integers_agree({50, 96, tokens}, {random_term(four, 50, 96, 22)});
+    expect_integers_agree({20, 70, tokens}, {random_term(half, 20, 70, 23)});
+    expect_all_isas_agree({20, 70, tokens}, {random_dense(DType::f16, 20, 70, 24)}, Precision::int8);
   }
+}
+
+// Segments of int16 activations span blocks: every way in which groups and pieces of 128 inputs cut a row.
+TEST(Isas, EveryGroupLengthIsBitEqual) {
+  for (const int group : {32, 64, 96, 128, 160, 192, 256, 384, 1024})
+    for (const std::int64_t cols : {64, 576, 610, 1000})
+      for (const std::int64_t tokens : {1, 3, 16, 23})
+        for (const ZeroKind zero : {ZeroKind::constant, ZeroKind::integer, ZeroKind::f16_min}) {
+          const IntGroupSpec spec{.bits = 4,
+                                  .groups = {.group = group},
+                                  .zero = zero,
+                                  .zero_bits = zero == ZeroKind::integer ? 4 : 0,
+                                  .zero_offset = zero == ZeroKind::constant ? 8 : 0};
+          expect_all_isas_agree({20, cols, tokens}, {random_term(spec, 20, cols, 33)}, Precision::int16);
+        }
 }
 
 TEST(Isas, LutGroupIsBitEqual) {
@@ -200,20 +265,20 @@ TEST(Isas, LutGroupIsBitEqual) {
           spec.table.push_back(static_cast<float>(static_cast<int>(rng.below(256)) - 128));
         spec.table[0] = -128;
         spec.table[1] = 127;
-        expect_all_isas_agree(s, {random_term(spec, s.rows, s.cols, 25)}, Precision::declared);
+        expect_integers_agree(s, {random_term(spec, s.rows, s.cols, 25)});
       }
 }
 
 TEST(Isas, FloatActivationsAreBitEqual) {
   for (const Shape& s : kShapes) {
     for (const DType t : {DType::f32, DType::f16, DType::bf16})
-      expect_all_isas_agree(s, {random_dense(t, s.rows, s.cols, 26)}, Precision::declared);
+      expect_all_isas_agree(s, {random_dense(t, s.rows, s.cols, 26)}, Precision::int8);
     expect_all_isas_agree(s, {random_term(IntGroupSpec{.bits = 4, .groups = {.group = 32}}, s.rows, s.cols, 27)},
                           Precision::f32);
     expect_all_isas_agree(s, {random_term(LutGroupSpec{2, {.group = 64}, {-1, -0.3f, 0.3f, 1}}, s.rows, s.cols, 28)},
-                          Precision::declared);
+                          Precision::int8);
     // Products that underflow: the sign of a zero is a bit like any other.
-    expect_all_isas_agree(s, {random_dense(DType::f32, s.rows, s.cols, 29)}, Precision::declared, 1e-44);
+    expect_all_isas_agree(s, {random_dense(DType::f32, s.rows, s.cols, 29)}, Precision::int8, 1e-44);
   }
 }
 
@@ -222,7 +287,7 @@ TEST(Isas, TermsAddUpInOrder) {
     const std::vector<Term> terms = {
         random_term(IntGroupSpec{.bits = 3, .groups = {.group = 32}, .zero_offset = 4}, s.rows, s.cols, 30),
         random_csr(s.rows, s.cols, 0.05, 31), random_dense(DType::bf16, s.rows, s.cols, 32)};
-    expect_all_isas_agree(s, terms, Precision::declared);
+    expect_integers_agree(s, terms);
     expect_all_isas_agree(s, terms, Precision::f32);
   }
 }
@@ -240,17 +305,18 @@ TEST(Isas, ExtremeValuesAreBitEqual) {
       parts.scale_f16.assign(static_cast<std::size_t>(rows * 4), 0x7BFF);
       const CodedWeight w = weight_of(rows, cols, {*pack(spec, rows, cols, parts)});
       ThreadPool pool(1);
-      for (const float v : {3.0f, -3.0f, 1e30f}) {
-        std::vector<float> x(static_cast<std::size_t>(cols * 3), v);
-        for (std::size_t i = 0; i < x.size() && corner == 1; i += 2) x[i] = -v;
-        std::vector<float> want;
-        for (auto at = available_isas().rbegin(); at != available_isas().rend(); ++at) {
-          const WithIsa isa(*at);
-          const auto y = multiply(w, Precision::declared, x, 3, {}, pool);
-          if (want.empty()) want = y;
-          expect_same_bits(want, y, std::string(name_of(*at)) + " " + std::to_string(bits) + " bits");
+      for (const Precision precision : {Precision::int8, Precision::int16})
+        for (const float v : {3.0f, -3.0f, 1e30f}) {
+          std::vector<float> x(static_cast<std::size_t>(cols * 3), v);
+          for (std::size_t i = 0; i < x.size() && corner == 1; i += 2) x[i] = -v;
+          std::vector<float> want;
+          for (auto at = available_isas().rbegin(); at != available_isas().rend(); ++at) {
+            const WithIsa isa(*at);
+            const auto y = multiply(w, precision, x, 3, {}, pool);
+            if (want.empty()) want = y;
+            expect_same_bits(want, y, std::string(name_of(*at)) + " " + std::to_string(bits) + " bits");
+          }
         }
-      }
     }
 }
 
@@ -288,7 +354,7 @@ TEST(Matmul, SharedInputsTransformsAndStrides) {
     }
     CodedWeight plain = weights[i];
     plain.input = {};
-    const auto want = multiply(plain, Precision::declared, tight, tokens, {}, pool);
+    const auto want = multiply(plain, Precision::int8, tight, tokens, {}, pool);
     for (std::int64_t t = 0; t < tokens; ++t)
       for (std::int64_t r = 0; r < rows; ++r)
         EXPECT_EQ(ys[i][static_cast<std::size_t>(t * (rows + 3) + r)], want[static_cast<std::size_t>(t * rows + r)]);

@@ -8,15 +8,17 @@
 namespace sparing::kernels {
 
 struct Workspace::Impl {
-  Buffer q8, transformed;
+  Buffer q8, q16, transformed;
   std::vector<Buffer> scratch;  // one a worker
 
   static void grow(Buffer& buffer, std::int64_t bytes) {
     if (buffer.size() < static_cast<std::size_t>(bytes)) buffer = Buffer(static_cast<std::size_t>(bytes));
   }
+  static std::int64_t wide_blocks(std::int64_t cols) { return (cols + kWideInputs - 1) / kWideInputs; }
   static std::int64_t tiles(std::int64_t tokens) { return (tokens + kTileTokens - 1) / kTileTokens; }
   void reserve(std::int64_t tokens, std::int64_t cols, int threads) {
     grow(q8, tiles(tokens) * ((cols + 31) / 32) * static_cast<std::int64_t>(sizeof(Q8Block)));
+    grow(q16, tiles(tokens) * wide_blocks(cols) * static_cast<std::int64_t>(sizeof(Q16Block)));
     grow(transformed, tokens * cols * 4);
     if (scratch.size() < static_cast<std::size_t>(threads)) scratch.resize(static_cast<std::size_t>(threads));
     for (Buffer& b : scratch) grow(b, scratch_bytes(cols));
@@ -38,6 +40,7 @@ struct Input {
   const float* x;
   std::int64_t stride, tokens;
   const Q8Block* q8;
+  const Q16Block* q16;
 };
 
 bool same_transform(const Transform& a, const Transform& b) {
@@ -72,7 +75,8 @@ void run_product(const Product& product, const Input& in, std::int64_t begin, st
     const bool last = i + 1 == weight.terms.size();
     const Output out{product.y, product.y_stride, last ? product.bias : nullptr, i > 0};
     if (const auto* w = std::get_if<IntWeight>(&weight.terms[i])) {
-      weight.kernels->int_panels(*w, in.q8, in.tokens, out, begin, end, scratch);
+      weight.needs_q16 ? weight.kernels->wide_panels(*w, in.q16, in.tokens, out, begin, end, scratch)
+                       : weight.kernels->int_panels(*w, in.q8, in.tokens, out, begin, end, scratch);
     } else if (const auto* dense = std::get_if<DenseWeight>(&weight.terms[i])) {
       weight.kernels->dense_panels(*dense, in.x, in.tokens, in.stride, out, begin, end, scratch);
     } else if (const auto* csr = std::get_if<CsrWeight>(&weight.terms[i])) {
@@ -92,23 +96,25 @@ void run_group(std::span<const Product> products, const std::uint64_t members, c
                std::int64_t x_stride, Workspace::Impl& workspace, ThreadPool& pool) {
   const auto member = [&](std::size_t i) { return ((members >> i) & 1u) != 0; };
   const Product* first = nullptr;
-  bool needs_q8 = false;
+  bool needs_q8 = false, needs_q16 = false;
   std::int64_t panels = 0;
   for (std::size_t i = 0; i < products.size(); ++i) {
     if (!member(i)) continue;
     if (first == nullptr) first = &products[i];
     needs_q8 |= products[i].weight->impl().needs_q8;
+    needs_q16 |= products[i].weight->impl().needs_q16;
     panels += panels_of(products[i]);
   }
   const CodedWeight& weight = first->weight->weight();
   const std::int64_t cols = weight.cols, blocks = (cols + 31) / 32, tiles = Workspace::Impl::tiles(tokens);
-  Input in{x, x_stride, tokens, reinterpret_cast<const Q8Block*>(workspace.q8.data())};
+  Input in{x, x_stride, tokens, reinterpret_cast<const Q8Block*>(workspace.q8.data()),
+           reinterpret_cast<const Q16Block*>(workspace.q16.data())};
   const bool transform = weight.input.kind != TransformKind::identity;
   if (transform) {
     in.x = reinterpret_cast<const float*>(workspace.transformed.data());
     in.stride = cols;
   }
-  if (transform || needs_q8) {
+  if (transform || needs_q8 || needs_q16) {
     const auto fill = [&](std::int64_t begin, std::int64_t end, int) {
       for (std::int64_t tile = begin; tile < end; ++tile) {
         if (transform)
@@ -118,6 +124,10 @@ void run_group(std::span<const Product> products, const std::uint64_t members, c
         if (needs_q8)
           first->weight->impl().kernels->quantise(in.x, tokens, in.stride, cols, tile,
                                                   reinterpret_cast<Q8Block*>(workspace.q8.data()) + tile * blocks);
+        if (needs_q16)
+          first->weight->impl().kernels->quantise_wide(
+              in.x, tokens, in.stride, cols, tile,
+              reinterpret_cast<Q16Block*>(workspace.q16.data()) + tile * Workspace::Impl::wide_blocks(cols));
       }
     };
     if (tiles == 1) {

@@ -20,7 +20,7 @@ struct Linear::Impl {
   CodedWeight weight;
   const KernelSet* kernels = nullptr;
   std::vector<std::variant<IntWeight, DenseWeight, CsrWeight, DecodedWeight>> terms;
-  bool needs_q8 = false, needs_f32 = false;
+  bool needs_q8 = false, needs_q16 = false, needs_f32 = false;
   std::vector<std::vector<std::uint8_t>> tables;
   std::vector<std::vector<Segment>> segment_lists;
   std::vector<std::vector<std::int32_t>> segment_starts;

@@ -48,6 +48,8 @@ void csr_panels(const CsrWeight& w, const float* x, std::int64_t tokens, std::in
 const KernelSet reference_kernels = {.int_panels = reference::int_panels,
                                      .dense_panels = reference::dense_panels,
                                      .csr_panels = reference::csr_panels,
-                                     .quantise = reference::quantise};
+                                     .quantise = reference::quantise,
+                                     .wide_panels = reference::wide_panels,
+                                     .quantise_wide = reference::quantise_wide};
 
 }  // namespace sparing::kernels

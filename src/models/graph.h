@@ -29,6 +29,8 @@ struct Op {
   Value output = -1;
   std::string site = {};  ///< canonical tensor name: embed, linear, rms_norm
   std::string bias = {};  ///< linear: canonical name, or empty
+  std::int32_t activation_bits =
+      8;  ///< linear: 8 or 16, what its inputs may be rounded to where its codes are integers
   std::int32_t layer = -1;
   std::int32_t heads = 0, kv_heads = 0, head_dim = 0, window = 0;  ///< attention (all), rope (heads, head_dim)
   std::int32_t span = 0;                                           ///< rms_norm

@@ -110,7 +110,8 @@ Status Engine::Impl::load_matrix(const Checkpoint& checkpoint, std::size_t index
     lookups[index] = std::move(weight);
     return {};
   }
-  auto linear = kernels::Linear::prepare(std::move(weight), options.precision);
+  const auto declared = needed.activation_bits > 8 ? kernels::Precision::int16 : kernels::Precision::int8;
+  auto linear = kernels::Linear::prepare(std::move(weight), options.precision.value_or(declared));
   if (!linear.ok()) {
     Error error = std::move(linear).error();
     error.message += " (" + needed.name + ")";

@@ -29,8 +29,8 @@ struct EngineOptions {
   std::int32_t sequences = 1;  ///< sequences with caches of their own
   std::int64_t batch = 512;    ///< most tokens in one pass (longer prompts are cut; fewer where activations are wide)
   KvType kv = KvType::f16;
-  kernels::Precision precision = kernels::Precision::declared;
-  std::uint64_t memory = 0;  ///< bytes that loading may take; 0: what the machine has free
+  std::optional<kernels::Precision> precision = {};  ///< of all products; nothing: what the graph says of each
+  std::uint64_t memory = 0;                          ///< bytes that loading may take; 0: what the machine has free
   /// Replaces a weight before it is prepared (the planner's one-site damage, the lab's candidates). Empty result: keep.
   std::function<const CodedWeight*(const std::string& name)> override_weight = {};
 };

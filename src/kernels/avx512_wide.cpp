@@ -1,0 +1,335 @@
+// Int16 activations (q16.h): their high and low bytes are two int8 products, joined in integers once a segment.
+
+#include "kernels/avx512.h"
+#include "kernels/avx512_common.h"
+#include "kernels/reference.h"
+
+namespace sparing::kernels::avx512 {
+namespace {
+
+constexpr std::int64_t kAhead = 2048;
+
+inline const std::int8_t* high_of(const Q16Block* x, std::int64_t block, int token) {
+  return x[block / 2].high[token] + 32 * (block % 2);
+}
+inline const std::int8_t* low_of(const Q16Block* x, std::int64_t block, int token) {
+  return x[block / 2].low[token] + 32 * (block % 2);
+}
+/// Of a block of 32 inputs, or of a half of it.
+inline std::int32_t sum_of(const Q16Block* x, std::int64_t block, int token) {
+  const auto* sums = x[block / 2].sum + 2 * (block % 2);
+  return sums[0][token] + sums[1][token];
+}
+inline std::int32_t half_sum_of(const Q16Block* x, std::int64_t block, int half, int token) {
+  return x[block / 2].sum[2 * (block % 2) + half][token];
+}
+
+/// A segment's contribution to 16 rows of one token. `zeros` as integers, unless MINIMA.
+template <bool MINIMA>
+inline Floats add_segment(Floats acc, Ints high, Ints low, std::int32_t sum, Floats scale, Floats minimum, Ints zeros) {
+  Ints dot = _mm512_add_epi32(_mm512_slli_epi32(high, 8), low);
+  if constexpr (!MINIMA) dot = _mm512_sub_epi32(dot, _mm512_mullo_epi32(zeros, _mm512_set1_epi32(sum)));
+  acc = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, acc);
+  if constexpr (MINIMA) acc = _mm512_fmadd_ps(minimum, _mm512_set1_ps(static_cast<float>(sum)), acc);
+  return acc;
+}
+
+template <int BITS, bool TABLE, bool HALF, bool MINIMA>
+void gemv(const IntWeight& w, const Q16Block* x, const Output& out, std::int64_t begin, std::int64_t end,
+          std::byte* scratch) {
+  const Groups groups = take_groups(w, scratch);
+  Ints table = _mm512_setzero_si512();
+  if constexpr (TABLE) table = table_register(w.table, BITS);
+  constexpr int kSegments = HALF ? 2 : 1, kQuads = 8 / kSegments;
+  const Floats x_scale = broadcast(x[0].scale);
+  for (std::int64_t p = begin; p < end; ++p) {
+    decode_groups(w, p, groups);
+    const std::byte* block = w.blob + w.layout.codes + p * w.layout.blocks * (64 * BITS);
+    const float *scale = groups.scale, *second = groups.second;
+    std::int32_t in_group = 0, in_piece = 0, sum = 0;
+    Floats acc = _mm512_setzero_ps();
+    Ints high[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()}, low[2] = {high[0], high[0]};
+    for (std::int64_t b = 0; b < w.layout.blocks; ++b, block += 64 * BITS) {
+      SPARING_UNROLL
+      for (int i = 0; i < BITS; ++i) _mm_prefetch(reinterpret_cast<const char*>(block + kAhead + 64 * i), _MM_HINT_T0);
+      Ints codes[8];
+      unpack_block<BITS>(block, codes);
+      if constexpr (TABLE) {
+        SPARING_UNROLL
+        for (int q = 0; q < 8; ++q) codes[q] = _mm512_shuffle_epi8(table, codes[q]);
+      }
+      const std::int8_t *xh = high_of(x, b, 0), *xl = low_of(x, b, 0);
+      SPARING_UNROLL
+      for (int s = 0; s < kSegments; ++s) {
+        SPARING_UNROLL
+        for (int q = s * kQuads; q < (s + 1) * kQuads; ++q) {
+          high[q % 2] = _mm512_dpbusd_epi32(high[q % 2], codes[q], broadcast_quad(xh + 4 * q));
+          low[q % 2] = _mm512_dpbusd_epi32(low[q % 2], codes[q], broadcast_quad(xl + 4 * q));
+        }
+        sum += HALF ? half_sum_of(x, b, s, 0) : sum_of(x, b, 0);
+        const bool group_ends = HALF || ++in_group == w.blocks_per_group || b + 1 == w.layout.blocks;
+        if (group_ends || ++in_piece == kWideBlocksPerPiece) {
+          const Floats other = _mm512_loadu_ps(second);
+          Ints zeros = _mm512_setzero_si512();
+          if constexpr (!MINIMA) zeros = _mm512_cvtps_epi32(other);
+          acc = add_segment<MINIMA>(acc, _mm512_add_epi32(high[0], high[1]), _mm512_add_epi32(low[0], low[1]), sum,
+                                    _mm512_loadu_ps(scale), other, zeros);
+          SPARING_UNROLL
+          for (int i = 0; i < 2; ++i) high[i] = low[i] = _mm512_setzero_si512();
+          in_piece = 0;
+          sum = 0;
+        }
+        if (group_ends) {
+          scale += 16;
+          second += groups.step;
+          in_group = 0;
+        }
+      }
+    }
+    store_rows(out, 0, p * 16, rows_left(w.rows, p * 16), _mm512_mul_ps(acc, x_scale));
+  }
+}
+
+using Gemv = void (*)(const IntWeight&, const Q16Block*, const Output&, std::int64_t, std::int64_t, std::byte*);
+
+template <int BITS>
+Gemv choose(bool half, bool minima) {
+  if (half) return minima ? gemv<BITS, false, true, true> : gemv<BITS, false, true, false>;
+  return minima ? gemv<BITS, false, false, true> : gemv<BITS, false, false, false>;
+}
+
+void wide_gemv(const IntWeight& w, const Q16Block* x, const Output& out, std::int64_t begin, std::int64_t end,
+               std::byte* scratch) {
+  const bool half = w.segments == SegmentKind::half, minima = has_minima(w);
+  static constexpr Gemv kTables[3][2] = {{gemv<2, true, false, false>, gemv<2, true, true, false>},
+                                         {gemv<3, true, false, false>, gemv<3, true, true, false>},
+                                         {gemv<4, true, false, false>, gemv<4, true, true, false>}};
+  static constexpr Gemv (*kWidths[])(bool, bool) = {choose<2>, choose<3>, choose<4>, choose<5>,
+                                                    choose<6>, choose<7>, choose<8>};
+  const Gemv chosen = w.table != nullptr ? kTables[w.spec.bits - 2][half] : kWidths[w.spec.bits - 2](half, minima);
+  chosen(w, x, out, begin, end, scratch);
+}
+
+// ---- two tokens or more: a pair of panels unpacked to bytes in cache, register tiles of 2 panels x 4 tokens
+
+struct Panels {
+  const std::byte* codes[2];
+  Groups groups[2];
+};
+
+/// The two planes' sums of a segment so far.
+template <int PANELS, int TOKENS>
+struct Sums {
+  Ints high[PANELS][TOKENS], low[PANELS][TOKENS];
+  std::int32_t x[TOKENS];
+
+  inline void clear() {
+    SPARING_UNROLL
+    for (int t = 0; t < TOKENS; ++t) {
+      SPARING_UNROLL
+      for (int p = 0; p < PANELS; ++p) high[p][t] = low[p][t] = _mm512_setzero_si512();
+      x[t] = 0;
+    }
+  }
+  inline void add_quad(const std::byte* const (&codes)[2], const Q16Block& xb, int offset, int first, int quad) {
+    Ints wq[PANELS];
+    SPARING_UNROLL
+    for (int p = 0; p < PANELS; ++p) wq[p] = load_bytes(codes[p] + 64 * quad);
+    SPARING_UNROLL
+    for (int t = 0; t < TOKENS; ++t) {
+      const Ints h = broadcast_quad(xb.high[first + t] + offset + 4 * quad),
+                 l = broadcast_quad(xb.low[first + t] + offset + 4 * quad);
+      SPARING_UNROLL
+      for (int p = 0; p < PANELS; ++p) {
+        high[p][t] = _mm512_dpbusd_epi32(high[p][t], wq[p], h);
+        low[p][t] = _mm512_dpbusd_epi32(low[p][t], wq[p], l);
+      }
+    }
+  }
+  template <bool MINIMA>
+  inline void finish(const Panels& panels, std::int64_t group, Floats (&acc)[PANELS][TOKENS]) {
+    SPARING_UNROLL
+    for (int p = 0; p < PANELS; ++p) {
+      const Floats scale = _mm512_loadu_ps(panels.groups[p].scale + 16 * group);
+      const Floats other = _mm512_loadu_ps(panels.groups[p].second + panels.groups[p].step * group);
+      Ints zeros = _mm512_setzero_si512();
+      if constexpr (!MINIMA) zeros = _mm512_cvtps_epi32(other);
+      SPARING_UNROLL
+      for (int t = 0; t < TOKENS; ++t)
+        acc[p][t] = add_segment<MINIMA>(acc[p][t], high[p][t], low[p][t], x[t], scale, other, zeros);
+    }
+    clear();
+  }
+};
+
+enum class Cut { whole, half, quads };
+
+template <int PANELS, int TOKENS, Cut CUT, bool MINIMA>
+void tile(const IntWeight& w, const Panels& panels, const Q16Block* x, int first, Floats (&acc)[PANELS][TOKENS]) {
+  SPARING_UNROLL
+  for (int p = 0; p < PANELS; ++p) {
+    SPARING_UNROLL
+    for (int t = 0; t < TOKENS; ++t) acc[p][t] = _mm512_setzero_ps();
+  }
+  Sums<PANELS, TOKENS> sums;
+  sums.clear();
+  std::int64_t group = 0;
+  std::int32_t in_group = 0, in_piece = 0;
+  for (std::int64_t b = 0; b < w.layout.blocks; ++b) {
+    const Q16Block& xb = x[b / 2];
+    const int offset = 32 * static_cast<int>(b % 2);
+    const std::byte* const codes[2] = {panels.codes[0] + 512 * b, panels.codes[1] + 512 * b};
+    if constexpr (CUT == Cut::whole) {
+      SPARING_UNROLL
+      for (int q = 0; q < 8; ++q) sums.add_quad(codes, xb, offset, first, q);
+      SPARING_UNROLL
+      for (int t = 0; t < TOKENS; ++t) sums.x[t] += sum_of(x, b, first + t);
+      const bool group_ends = ++in_group == w.blocks_per_group || b + 1 == w.layout.blocks;
+      if (group_ends || ++in_piece == kWideBlocksPerPiece) {
+        sums.template finish<MINIMA>(panels, group, acc);
+        in_piece = 0;
+      }
+      if (group_ends) {
+        ++group;
+        in_group = 0;
+      }
+    } else if constexpr (CUT == Cut::half) {
+      for (int s = 0; s < 2; ++s, ++group) {
+        SPARING_UNROLL
+        for (int q = 0; q < 4; ++q) sums.add_quad(codes, xb, offset, first, 4 * s + q);
+        for (int t = 0; t < TOKENS; ++t) sums.x[t] = half_sum_of(x, b, s, first + t);
+        sums.template finish<MINIMA>(panels, group, acc);
+      }
+    } else {
+      for (std::int32_t i = w.segment_starts[b]; i < w.segment_starts[b + 1]; ++i) {
+        const Segment& s = w.segment_list[i];
+        for (int q = s.first; q < s.last; ++q) {
+          sums.add_quad(codes, xb, offset, first, q);
+          for (int t = 0; t < TOKENS; ++t)
+            for (int k = offset + 4 * q; k < offset + 4 * q + 4; ++k)
+              sums.x[t] += 256 * xb.high[first + t][k] + xb.low[first + t][k];
+        }
+        sums.template finish<MINIMA>(panels, s.group, acc);
+      }
+    }
+  }
+}
+
+template <int PANELS, int TOKENS, Cut CUT, bool MINIMA>
+void run_tile(const IntWeight& w, const Panels& panels, std::int64_t panel, const Q16Block* x, std::int64_t token,
+              const Output& out) {
+  Floats acc[PANELS][TOKENS];
+  const int first = static_cast<int>(token % kTileTokens);
+  tile<PANELS, TOKENS, CUT, MINIMA>(w, panels, x, first, acc);
+  for (int p = 0; p < PANELS; ++p) {
+    const std::int64_t row = (panel + p) * 16;
+    for (int t = 0; t < TOKENS; ++t)
+      store_rows(out, token + t, row, rows_left(w.rows, row),
+                 _mm512_mul_ps(acc[p][t], broadcast(x[0].scale + first + t)));
+  }
+}
+
+template <int PANELS, Cut CUT, bool MINIMA>
+void all_tokens(const IntWeight& w, const Panels& panels, std::int64_t panel, const Q16Block* x, std::int64_t from,
+                std::int64_t to, const Output& out) {
+  const std::int64_t blocks = (w.cols + kWideInputs - 1) / kWideInputs;
+  std::int64_t t = from;
+  // Tiles of 4 never straddle the blocks of 16 tokens: `from` is a multiple of 16.
+  for (; t + 4 <= to; t += 4) run_tile<PANELS, 4, CUT, MINIMA>(w, panels, panel, x + t / kTileTokens * blocks, t, out);
+  for (; t + 2 <= to; t += 2) run_tile<PANELS, 2, CUT, MINIMA>(w, panels, panel, x + t / kTileTokens * blocks, t, out);
+  if (t < to) run_tile<PANELS, 1, CUT, MINIMA>(w, panels, panel, x + t / kTileTokens * blocks, t, out);
+}
+
+template <Cut CUT, bool MINIMA>
+void gemm(const IntWeight& w, const Q16Block* x, std::int64_t tokens, const Output& out, std::int64_t begin,
+          std::int64_t end, std::byte* scratch) {
+  const std::int64_t panel_bytes = w.layout.blocks * 512;
+  Panels panels{};
+  std::byte* codes = scratch;
+  scratch += 2 * panel_bytes;
+  panels.codes[0] = codes;
+  panels.codes[1] = codes + panel_bytes;
+  panels.groups[0] = take_groups(w, scratch);
+  panels.groups[1] = take_groups(w, scratch);
+  const std::int64_t chunk = tokens_in_cache(w.layout.blocks * static_cast<std::int64_t>(sizeof(Q16Block)) / 2);
+  for (std::int64_t from = 0; from < tokens; from += chunk) {
+    const std::int64_t to = from + chunk < tokens ? from + chunk : tokens;
+    for (std::int64_t p = begin; p < end; p += 2) {
+      const int count = p + 1 < end ? 2 : 1;
+      for (int i = 0; i < count; ++i) {
+        unpack_panel(w, p + i, codes + i * panel_bytes);
+        decode_groups(w, p + i, panels.groups[i]);
+      }
+      if (count == 2) {
+        all_tokens<2, CUT, MINIMA>(w, panels, p, x, from, to, out);
+      } else {
+        all_tokens<1, CUT, MINIMA>(w, panels, p, x, from, to, out);
+      }
+    }
+  }
+}
+
+template <Cut CUT>
+void wide_gemm(const IntWeight& w, const Q16Block* x, std::int64_t tokens, const Output& out, std::int64_t begin,
+               std::int64_t end, std::byte* scratch) {
+  has_minima(w) ? gemm<CUT, true>(w, x, tokens, out, begin, end, scratch)
+                : gemm<CUT, false>(w, x, tokens, out, begin, end, scratch);
+}
+
+}  // namespace
+
+void quantise_wide(const float* x, std::int64_t tokens, std::int64_t x_stride, std::int64_t cols, std::int64_t tile,
+                   Q16Block* out) {
+  const std::int64_t first = tile * kTileTokens;
+  const std::int64_t last = tokens < first + kTileTokens ? tokens : first + kTileTokens;
+  const auto part_of = [&](std::int64_t c) {
+    return c + 16 <= cols ? static_cast<__mmask16>(0xFFFF)
+           : c < cols     ? static_cast<__mmask16>((1u << (cols - c)) - 1u)
+                          : static_cast<__mmask16>(0);
+  };
+  for (std::int64_t t = first; t < last; ++t) {
+    const float* row = x + t * x_stride;
+    const std::int64_t lane = t - first;
+    Ints most = _mm512_setzero_si512();
+    for (std::int64_t c = 0; c < cols; c += 16) {
+      const Ints bits = _mm512_castps_si512(_mm512_maskz_loadu_ps(part_of(c), row + c));
+      most = _mm512_max_epi32(most, _mm512_and_si512(bits, _mm512_set1_epi32(0x7FFFFFFF)));
+    }
+    const std::int32_t bits = _mm512_reduce_max_epi32(most);
+    float amax, scale = 0, inverse = 0;
+    __builtin_memcpy(&amax, &bits, 4);
+    if (bits >= 0x7F800000) {
+      scale = __builtin_nanf("");
+    } else if (amax >= 0x1p-100f) {
+      scale = amax / 32512.0f;
+      inverse = 1.0f / scale;
+    }
+    // An infinity or a NaN times 0 is NaN, whose conversion is not 0: such rows are masked out.
+    const __mmask16 keep = inverse != 0 ? 0xFFFF : 0;
+    const std::int64_t stop = (cols + kWideInputs - 1) / kWideInputs * kWideInputs;
+    for (std::int64_t c = 0; c < stop; c += 16) {
+      const Floats v = _mm512_maskz_loadu_ps(part_of(c), row + c);
+      const Ints code = _mm512_maskz_cvtps_epi32(keep, _mm512_mul_ps(v, _mm512_set1_ps(inverse)));
+      const Ints high = _mm512_srai_epi32(_mm512_add_epi32(code, _mm512_set1_epi32(128)), 8);
+      Q16Block& block = out[c / kWideInputs];
+      const std::int64_t at = c % kWideInputs;
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(block.high[lane] + at), _mm512_cvtepi32_epi8(high));
+      // The truncated low byte, read as signed, is what is left.
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(block.low[lane] + at), _mm512_cvtepi32_epi8(code));
+      block.sum[at / 16][lane] = _mm512_reduce_add_epi32(code);
+    }
+    out[0].scale[lane] = scale;
+  }
+}
+
+void wide_panels(const IntWeight& w, const Q16Block* x, std::int64_t tokens, const Output& out, std::int64_t begin,
+                 std::int64_t end, std::byte* scratch) {
+  if (w.segments == SegmentKind::ragged) return reference::wide_panels(w, x, tokens, out, begin, end, scratch);
+  const bool wide_table = w.table != nullptr && w.spec.bits > 4;
+  if (tokens == 1 && w.segments != SegmentKind::quads && !wide_table) return wide_gemv(w, x, out, begin, end, scratch);
+  if (w.segments == SegmentKind::whole) return wide_gemm<Cut::whole>(w, x, tokens, out, begin, end, scratch);
+  if (w.segments == SegmentKind::half) return wide_gemm<Cut::half>(w, x, tokens, out, begin, end, scratch);
+  wide_gemm<Cut::quads>(w, x, tokens, out, begin, end, scratch);
+}
+
+}  // namespace sparing::kernels::avx512
