@@ -1,5 +1,5 @@
 // Times matrix products of every coding against this machine's read bandwidth:
-//   kernels_bench [--threads N] [--tokens N] [--rows N] [--cols N] [--seconds S] [--only NAME]
+//   kernels_bench [--threads N] [--tokens N] [--rows N] [--cols N] [--seconds S] [--only NAME] [--activations 8|16|32]
 // GB/s counts the weight's bytes once a product; GOP/s counts 2 * rows * cols * tokens.
 
 #include <algorithm>
@@ -62,6 +62,7 @@ struct Options {
   std::int64_t tokens = 0, rows = 16384, cols = 2048;
   double seconds = 0.5;
   std::string only;
+  kernels::Precision precision = kernels::Precision::int8;
 };
 
 void measure(const std::string& name, const std::function<Term(std::int64_t, std::int64_t)>& make, const Options& o,
@@ -72,7 +73,7 @@ void measure(const std::string& name, const std::function<Term(std::int64_t, std
   w.cols = o.cols;
   w.terms.push_back(make(o.rows, o.cols));
   const double bytes = static_cast<double>(w.terms[0].blob.bytes.size());
-  auto linear = kernels::Linear::prepare(std::move(w));
+  auto linear = kernels::Linear::prepare(std::move(w), o.precision);
   if (!linear.ok()) {
     std::fprintf(stderr, "%s\n", linear.error().message.c_str());
     std::exit(1);
@@ -108,6 +109,12 @@ int main(int argc, char** argv) {
     if (flag == "--cols") o.cols = std::atoll(argv[i + 1]);
     if (flag == "--seconds") o.seconds = std::atof(argv[i + 1]);
     if (flag == "--only") o.only = argv[i + 1];
+    if (flag == "--activations") {
+      const int bits = std::atoi(argv[i + 1]);
+      o.precision = bits == 16   ? kernels::Precision::int16
+                    : bits == 32 ? kernels::Precision::f32
+                                 : kernels::Precision::int8;
+    }
   }
   ThreadPool pool(o.threads);
   cpu_time = pool.size() == 1;
