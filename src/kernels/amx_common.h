@@ -22,20 +22,6 @@ inline void load_config(const TileConfig& config) {
   _tile_loadconfig(&config);
 }
 
-/// A tile of sums to 16 rows of 16 int32. The intrinsic wants a literal number.
-template <int TILE>
-inline void store_tile(std::int32_t* to) {
-  if constexpr (TILE == 0) {
-    _tile_stored(0, to, 64);
-  } else if constexpr (TILE == 1) {
-    _tile_stored(1, to, 64);
-  } else if constexpr (TILE == 2) {
-    _tile_stored(2, to, 64);
-  } else {
-    _tile_stored(3, to, 64);
-  }
-}
-
 struct Panel {
   const std::byte* codes;  ///< [block][8][64], zero subtracted
   Groups groups;

@@ -7,49 +7,35 @@
 namespace sparing::kernels::amx {
 namespace {
 
-// Segments that are in flight together: a tile product's result is ready only after some fifty cycles, and tiles are not
-// renamed, so four products are started before the first is stored, and the vector unit scales the four before them
-// meanwhile.
-constexpr int kInFlight = 4;
-
-// Tiles 0 to 3: sums. 4, 5: activations. 6, 7: weights.
+// Tiles 0, 1: sums. 2, 3: activations. 4, 5: weights. Even and odd segments alternate, so that the tile unit works on
+// one while the vector unit scales the other.
 TileConfig config_for(int quads) {
   TileConfig c;
-  for (int i = 0; i < kInFlight; ++i) {
+  for (int i = 0; i < 2; ++i) {
     c.rows[i] = kTileTokens;
     c.bytes[i] = 64;
-  }
-  for (int i = 0; i < 2; ++i) {
-    c.rows[4 + i] = kTileTokens;
-    c.bytes[4 + i] = static_cast<std::uint16_t>(4 * quads);
-    c.rows[6 + i] = static_cast<std::uint8_t>(quads);
-    c.bytes[6 + i] = 64;
+    c.rows[2 + i] = kTileTokens;
+    c.bytes[2 + i] = static_cast<std::uint16_t>(4 * quads);
+    c.rows[4 + i] = static_cast<std::uint8_t>(quads);
+    c.bytes[4 + i] = 64;
   }
   return c;
 }
 
-// The intrinsics want literal tile numbers.
-template <int TILE>
-inline void start(const std::int8_t* x, const std::byte* codes) {
-  if constexpr (TILE % 2 == 0) {
-    _tile_loadd(4, x, 32);
-    _tile_loadd(6, codes, 64);
-  } else {
-    _tile_loadd(5, x, 32);
-    _tile_loadd(7, codes, 64);
-  }
-  if constexpr (TILE == 0) {
+template <int PARITY>
+inline void multiply(const std::int8_t* x, const std::byte* codes, std::int32_t* sums) {
+  if constexpr (PARITY == 0) {
     _tile_zero(0);
-    _tile_dpbssd(0, 4, 6);
-  } else if constexpr (TILE == 1) {
-    _tile_zero(1);
-    _tile_dpbssd(1, 5, 7);
-  } else if constexpr (TILE == 2) {
-    _tile_zero(2);
-    _tile_dpbssd(2, 4, 6);
+    _tile_loadd(2, x, 32);
+    _tile_loadd(4, codes, 64);
+    _tile_dpbssd(0, 2, 4);
+    _tile_stored(0, sums, 64);
   } else {
-    _tile_zero(3);
-    _tile_dpbssd(3, 5, 7);
+    _tile_zero(1);
+    _tile_loadd(3, x, 32);
+    _tile_loadd(5, codes, 64);
+    _tile_dpbssd(1, 3, 5);
+    _tile_stored(1, sums, 64);
   }
 }
 
@@ -76,52 +62,33 @@ inline void scale_sums(const std::int32_t* sums, const Q8Block& x, int segment_s
 template <bool HALF, bool MINIMA, int TOKENS>
 void tile(const IntWeight& w, const Panel& panel, const Q8Block* x, int tokens, Floats* out) {
   constexpr int kSegments = HALF ? 2 : 1, kQuads = 8 / kSegments;
-  alignas(64) std::int32_t sums[2][kInFlight][256];
+  alignas(64) std::int32_t sums[2][256];
   Floats acc[kTileTokens];
   SPARING_UNROLL
   for (int t = 0; t < kTileTokens; ++t) acc[t] = _mm512_setzero_ps();
   const std::int64_t steps = w.layout.blocks * kSegments;
   const float *scale = panel.groups.scale, *minimum = panel.groups.second;
   std::int32_t left = HALF ? 1 : w.blocks_per_group;
-  const auto start_one = [&]<int TILE>(std::int64_t step) __attribute__((always_inline)) {
-    if (step >= steps) return;
+  const auto start = [&](std::int64_t step) __attribute__((always_inline)) {
     const std::int64_t b = step / kSegments, s = step % kSegments;
-    start<TILE>(x[b].codes[0] + 16 * s, panel.codes + b * 512 + s * (64 * kQuads));
+    const std::int8_t* codes_x = x[b].codes[0] + 16 * s;
+    const std::byte* codes_w = panel.codes + b * 512 + s * (64 * kQuads);
+    if (step % 2 == 0) {
+      multiply<0>(codes_x, codes_w, sums[0]);
+    } else {
+      multiply<1>(codes_x, codes_w, sums[1]);
+    }
   };
-  const auto start_all = [&](std::int64_t step) __attribute__((always_inline)) {
-    start_one.template operator()<0>(step);
-    start_one.template operator()<1>(step + 1);
-    start_one.template operator()<2>(step + 2);
-    start_one.template operator()<3>(step + 3);
-  };
-  const auto scale_one = [&](std::int64_t step, const std::int32_t* from) __attribute__((always_inline)) {
-    if (step >= steps) return;
-    scale_sums<MINIMA, TOKENS>(from, x[step / kSegments], HALF ? 1 + static_cast<int>(step % 2) : 0, scale, minimum,
-                               tokens, acc);
+  start(0);
+  for (std::int64_t step = 0; step < steps; ++step) {
+    if (step + 1 < steps) start(step + 1);
+    scale_sums<MINIMA, TOKENS>(sums[step % 2], x[step / kSegments], HALF ? 1 + static_cast<int>(step % 2) : 0, scale,
+                               minimum, tokens, acc);
     if (--left == 0) {
       scale += 16;
       minimum += panel.groups.step;
       left = HALF ? 1 : w.blocks_per_group;
     }
-  };
-  // Stores of tiles that hold nothing new are harmless.
-  start_all(0);
-  store_tile<0>(sums[0][0]);
-  store_tile<1>(sums[0][1]);
-  store_tile<2>(sums[0][2]);
-  store_tile<3>(sums[0][3]);
-  int now = 0;
-  for (std::int64_t step = 0; step < steps; step += kInFlight, now ^= 1) {
-    start_all(step + kInFlight);
-    auto& next = sums[now ^ 1];
-    scale_one(step, sums[now][0]);
-    store_tile<0>(next[0]);
-    scale_one(step + 1, sums[now][1]);
-    store_tile<1>(next[1]);
-    scale_one(step + 2, sums[now][2]);
-    store_tile<2>(next[2]);
-    scale_one(step + 3, sums[now][3]);
-    store_tile<3>(next[3]);
   }
   SPARING_UNROLL
   for (int t = 0; t < kTileTokens; ++t) out[t] = acc[t];

@@ -4,6 +4,7 @@
 #include "kernels/csr_panels.h"
 #include "kernels/neon.h"
 #include "kernels/neon_common.h"
+#include "kernels/reference.h"
 
 namespace sparing::kernels {
 namespace neon {
@@ -117,10 +118,14 @@ void csr_panels(const CsrWeight& w, const float* x, std::int64_t tokens, std::in
 const KernelSet neon_kernels = {.int_panels = neon::int_panels,
                                 .dense_panels = neon::dense_panels,
                                 .csr_panels = neon::csr_panels,
-                                .quantise = neon::quantise};
+                                .quantise = neon::quantise,
+                                .wide_panels = reference::wide_panels,
+                                .quantise_wide = reference::quantise_wide};
 const KernelSet neon_dotprod_kernels = {.int_panels = neon_dotprod::int_panels,
                                         .dense_panels = neon::dense_panels,
                                         .csr_panels = neon::csr_panels,
-                                        .quantise = neon::quantise};
+                                        .quantise = neon::quantise,
+                                        .wide_panels = reference::wide_panels,
+                                        .quantise_wide = reference::quantise_wide};
 
 }  // namespace sparing::kernels
