@@ -19,6 +19,11 @@ Json header(std::string_view codec) {
   return {{"codec", codec}, {"version", kVersion}};
 }
 
+/// A value from the file, fit for a one-line message.
+std::string shown(const Json& value) {
+  return value.dump(-1, ' ', true, Json::error_handler_t::replace).substr(0, 40);
+}
+
 void put_groups(Json& json, const GroupSpec& g) {
   json["group"] = g.group;
   json["scale"] = kScales[static_cast<std::size_t>(g.scale)];
@@ -64,7 +69,7 @@ class Fields {
     if (at == std::end(names)) {
       std::string known;
       for (const auto n : names) known += (known.empty() ? "" : ", ") + std::string(n);
-      fail(std::string(name) + " \"" + value.substr(0, 40) + "\": not known; this reader knows " + known);
+      fail(std::string(name) + " " + shown(value) + ": not known; this reader knows " + known);
       return E{};
     }
     return static_cast<E>(at - std::begin(names));
@@ -109,15 +114,12 @@ class Fields {
     if (failed_) return error_;
     for (const auto& [key, value] : json_.items())
       if (std::find(asked_.begin(), asked_.end(), key) == asked_.end())
-        return input_error("[" + what_ + "] field \"" + key.substr(0, 40) +
-                           "\": not known to this version; a newer Sparing may have written it");
+        return input_error("[" + what_ + "] field " + shown(key) +
+                           ": not known to this version; a newer Sparing may have written it");
     return {};
   }
 
  private:
-  static std::string shown(const Json& value) {
-    return value.dump(-1, ' ', true, Json::error_handler_t::replace).substr(0, 40);
-  }
   const Json* find(const char* name, bool required) {
     asked_.emplace_back(name);
     const auto at = json_.find(name);
@@ -165,7 +167,8 @@ Result<CodecSpec> spec_from_json(const Json& json) {
   if (!json.is_object()) return input_error("[codec] not a JSON object: the manifest is damaged");
   const auto codec = json.find("codec");
   const std::string name = codec != json.end() && codec->is_string() ? codec->get<std::string>() : "";
-  Fields f(json, name.empty() ? "codec" : name.substr(0, 40));
+  const bool known = name == "dense" || name == "int_group" || name == "lut_group" || name == "csr";
+  Fields f(json, known ? name : "codec");
   f.text("codec");
   const std::int64_t version = f.integer("version", 0, 1 << 30);
   const auto finish = [&](CodecSpec spec) -> Result<CodecSpec> {
@@ -176,9 +179,9 @@ Result<CodecSpec> spec_from_json(const Json& json) {
   };
   if (name == "dense") {
     const std::string dtype = f.text("dtype");
-    const auto known = dtype_from_name(dtype);
-    if (!known) return input_error("[dense] dtype \"" + dtype.substr(0, 40) + "\": not known");
-    return finish(DenseSpec{*known});
+    const auto type = dtype_from_name(dtype);
+    if (!type) return input_error("[dense] dtype " + shown(dtype) + ": not known");
+    return finish(DenseSpec{*type});
   }
   if (name == "int_group") {
     IntGroupSpec s;
@@ -202,8 +205,7 @@ Result<CodecSpec> spec_from_json(const Json& json) {
     s.wide_index = f.boolean("wide_index");
     return finish(s);
   }
-  return input_error("[codec] \"" + name.substr(0, 40) +
-                     "\": not known; this reader knows dense, int_group, lut_group, csr");
+  return input_error("[codec] " + shown(name) + ": not known; this reader knows dense, int_group, lut_group, csr");
 }
 
 Json transform_to_json(const Transform& transform) {

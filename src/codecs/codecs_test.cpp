@@ -199,6 +199,9 @@ TEST(Json, RoundTripsAndRefusesByName) {
     EXPECT_NE(r.error().message.find(says), std::string::npos) << r.error().message;
   };
   refused(R"({"codec":"vq","version":1})", "vq");
+  refused(R"({"codec":"d\nse","version":1,"dtype":"F16"})", R"("d\nse")");  // one line, whatever the file holds
+  refused(R"({"codec":"dense","version":1,"dtype":"F\n16"})", R"("F\n16")");
+  refused(R"({"codec":"dense","version":1,"dtype":"F16","g\nap":3})", R"("g\nap")");
   refused(R"({"codec":"dense","version":2,"dtype":"F16"})", "version 2");
   refused(R"({"codec":"dense","version":1,"dtype":"F16","gap":3})", "gap");
   refused(R"({"codec":"csr","version":1,"nonzeros":-3,"wide_index":false})", "nonzeros");
