@@ -7,16 +7,19 @@
 namespace sparing::kernels::amx {
 namespace {
 
-// Tiles 0, 1 and 2, 3: sums of the high and low bytes for even and odd segments, so that the tile unit works on one
-// while the vector unit scales the other. 4, 5: activations. 6: weights.
+// Tiles 0, 1 and 2, 3: sums of the high and low bytes of two segments. 4, 5: activations. 6, 7: weights. A product's
+// result is ready only after some fifty cycles: two segments are started before the first is stored, and the vector
+// unit scales the two before them meanwhile.
 TileConfig config_for(int quads) {
   TileConfig c;
   for (int i = 0; i < 6; ++i) {
     c.rows[i] = kTileTokens;
     c.bytes[i] = i < 4 ? 64 : static_cast<std::uint16_t>(4 * quads);
   }
-  c.rows[6] = static_cast<std::uint8_t>(quads);
-  c.bytes[6] = 64;
+  for (int i = 6; i < 8; ++i) {
+    c.rows[i] = static_cast<std::uint8_t>(quads);
+    c.bytes[i] = 64;
+  }
   return c;
 }
 
@@ -57,10 +60,10 @@ struct Walk {
   }
 };
 
-template <int QUADS, int PARITY>
-inline void multiply(const Q16Block* x, const std::byte* codes, std::int32_t unit, std::int32_t units,
-                     std::int32_t* high, std::int32_t* low) {
-  if constexpr (PARITY == 0) {
+/// Segment [unit, unit + units) into tiles 0 and 1 or 2 and 3.
+template <int QUADS, int PLACE>
+inline void multiply(const Q16Block* x, const std::byte* codes, std::int32_t unit, std::int32_t units) {
+  if constexpr (PLACE == 0) {
     _tile_zero(0);
     _tile_zero(1);
   } else {
@@ -70,18 +73,24 @@ inline void multiply(const Q16Block* x, const std::byte* codes, std::int32_t uni
   for (std::int32_t u = unit; u < unit + units; ++u) {
     const std::int32_t input = 4 * QUADS * u;
     const Q16Block& block = x[input / kWideInputs];
+    const std::byte* weights = codes + static_cast<std::ptrdiff_t>(u) * (64 * QUADS);
     _tile_loadd(4, block.high[0] + input % kWideInputs, kWideInputs);
     _tile_loadd(5, block.low[0] + input % kWideInputs, kWideInputs);
-    _tile_loadd(6, codes + static_cast<std::ptrdiff_t>(u) * (64 * QUADS), 64);
-    if constexpr (PARITY == 0) {
+    if constexpr (PLACE == 0) {
+      _tile_loadd(6, weights, 64);
       _tile_dpbssd(0, 4, 6);
       _tile_dpbssd(1, 5, 6);
     } else {
-      _tile_dpbssd(2, 4, 6);
-      _tile_dpbssd(3, 5, 6);
+      _tile_loadd(7, weights, 64);
+      _tile_dpbssd(2, 4, 7);
+      _tile_dpbssd(3, 5, 7);
     }
   }
-  if constexpr (PARITY == 0) {
+}
+
+template <int PLACE>
+inline void store(std::int32_t* high, std::int32_t* low) {
+  if constexpr (PLACE == 0) {
     _tile_stored(0, high, 64);
     _tile_stored(1, low, 64);
   } else {
@@ -93,36 +102,27 @@ inline void multiply(const Q16Block* x, const std::byte* codes, std::int32_t uni
 /// 16 tokens (or, TOKENS 0, fewer) x 16 rows.
 template <int QUADS, bool MINIMA, int TOKENS>
 void tile(const Segments& segments, const Panel& panel, const Q16Block* x, int tokens, Floats* out) {
-  alignas(64) std::int32_t high[2][256], low[2][256];
+  alignas(64) std::int32_t high[2][2][256], low[2][2][256];
   Floats acc[kTileTokens];
   SPARING_UNROLL
   for (int t = 0; t < kTileTokens; ++t) acc[t] = _mm512_setzero_ps();
-  const auto start = [&](int parity, const Walk& at) __attribute__((always_inline)) {
-    if (parity == 0) {
-      multiply<QUADS, 0>(x, panel.codes, at.unit, at.length(segments), high[0], low[0]);
-    } else {
-      multiply<QUADS, 1>(x, panel.codes, at.unit, at.length(segments), high[1], low[1]);
-    }
+  const auto start = [&]<int PLACE>(const Walk& at) __attribute__((always_inline)) {
+    multiply<QUADS, PLACE>(x, panel.codes, at.unit, at.length(segments));
   };
-  Walk now;
-  start(0, now);
-  for (int parity = 0; now.unit < segments.units; parity ^= 1) {
-    Walk then = now;
-    then.next(segments);
-    if (then.unit < segments.units) start(parity ^ 1, then);
-    const Floats scale = _mm512_loadu_ps(panel.groups.scale + 16 * now.group);
+  const auto scale_one = [&](const Walk& at, const std::int32_t* h, const std::int32_t* l)
+      __attribute__((always_inline)) {
+    const Floats scale = _mm512_loadu_ps(panel.groups.scale + 16 * at.group);
     Floats minimum = _mm512_setzero_ps();
     alignas(64) float sums[kTileTokens];
     if constexpr (MINIMA) {
-      minimum = _mm512_loadu_ps(panel.groups.second + panel.groups.step * now.group);
+      minimum = _mm512_loadu_ps(panel.groups.second + panel.groups.step * at.group);
       Ints sum = _mm512_setzero_si512();
-      for (std::int32_t i = now.unit * QUADS / 4; i < then.unit * QUADS / 4; ++i)
+      for (std::int32_t i = at.unit * QUADS / 4; i < (at.unit + at.length(segments)) * QUADS / 4; ++i)
         sum = _mm512_add_epi32(sum, load_bytes(x[i / 4].sum[i % 4]));
       _mm512_store_ps(sums, _mm512_cvtepi32_ps(sum));
     }
     const auto one = [&](int t) __attribute__((always_inline)) {
-      const Ints dot =
-          _mm512_add_epi32(_mm512_slli_epi32(load_bytes(high[parity] + 16 * t), 8), load_bytes(low[parity] + 16 * t));
+      const Ints dot = _mm512_add_epi32(_mm512_slli_epi32(load_bytes(h + 16 * t), 8), load_bytes(l + 16 * t));
       acc[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, acc[t]);
       if constexpr (MINIMA) acc[t] = _mm512_fmadd_ps(minimum, broadcast(sums + t), acc[t]);
     };
@@ -132,7 +132,27 @@ void tile(const Segments& segments, const Panel& panel, const Q16Block* x, int t
     } else {
       for (int t = 0; t < tokens; ++t) one(t);
     }
-    now = then;
+  };
+  // Two segments at a time; at the row's end the second may be empty (length 0), and is left out.
+  Walk now[2];
+  now[1].next(segments);
+  start.template operator()<0>(now[0]);
+  start.template operator()<1>(now[1]);
+  store<0>(high[0][0], low[0][0]);
+  store<1>(high[0][1], low[0][1]);
+  for (int at = 0; now[0].unit < segments.units; at ^= 1) {
+    Walk then[2] = {now[1], now[1]};
+    then[0].next(segments);
+    then[1] = then[0];
+    then[1].next(segments);
+    start.template operator()<0>(then[0]);
+    start.template operator()<1>(then[1]);
+    scale_one(now[0], high[at][0], low[at][0]);
+    store<0>(high[at ^ 1][0], low[at ^ 1][0]);
+    if (now[1].unit < segments.units) scale_one(now[1], high[at][1], low[at][1]);
+    store<1>(high[at ^ 1][1], low[at ^ 1][1]);
+    now[0] = then[0];
+    now[1] = then[1];
   }
   SPARING_UNROLL
   for (int t = 0; t < kTileTokens; ++t) out[t] = _mm512_mul_ps(acc[t], broadcast(x[0].scale + t));
