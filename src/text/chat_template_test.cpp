@@ -96,6 +96,16 @@ TEST(ChatTemplate, RefusesByName) {
   }
 }
 
+TEST(ChatTemplate, PrettyJsonIsPythons) {
+  // json.dumps(value, indent=2): no blank after the comma, nothing between the brackets of what is empty.
+  EXPECT_EQ(render("{{ {'a': [1, {}], 'b': []} | tojson(indent=2) }}"),
+            "{\n  \"a\": [\n    1,\n    {}\n  ],\n  \"b\": []\n}");
+  EXPECT_EQ(render("{{ [1, 2] | tojson(indent=0) }}"), "[\n1,\n2\n]");
+  EXPECT_EQ(render("{{ [1, 2] | tojson(indent=1, separators=(', ', ':')) }}"), "[\n 1, \n 2\n]");
+  EXPECT_EQ(render("{{ '\x7f' | tojson(ensure_ascii=true) }}"), "\"\\u007f\"");
+  EXPECT_NE(error_of("{{ [1] | tojson(indent=65) }}").find("64"), std::string::npos);
+}
+
 TEST(ChatTemplate, BoundsWhatAHostileTemplateCosts) {
   EXPECT_NE(error_of("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}").find("deep"), std::string::npos);
   EXPECT_NE(error_of("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}").find("work"),

@@ -1,17 +1,16 @@
 #include "text/jinja/evaluator.h"
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
+#include <array>
 #include <map>
-#include <optional>
 
 #include "text/jinja/library.h"
+#include "text/jinja/operators.h"
 
 namespace sparing::jinja {
 namespace {
 
-constexpr std::size_t kBudget = 20'000'000;  ///< steps, items and bytes together
+constexpr std::size_t kBudget = 5'000'000;  ///< steps; eight bytes or items that are made or searched count as one
 constexpr std::size_t kLongestOutput = 64u << 20;
 constexpr int kDeepest = 900;
 constexpr std::int64_t kLongestRange = 100'000;  // Jinja's own limit in its sandbox
@@ -36,7 +35,7 @@ enum class Flow { on, leave_loop, next_round };
 class Evaluator {
  public:
   Evaluator(const Dict& variables, std::time_t now) : now_(now) {
-    context_.charge = [this](std::size_t n) { charge(n); };
+    context_.charge = [this](std::size_t n) { charge(n / 8 + 1); };
     globals();
     for (const auto& [name, value] : variables.items) root_.names[name.string()] = value;
   }
@@ -117,7 +116,7 @@ class Evaluator {
   // ---- statements
 
   void print(std::string_view text, std::string& out) {
-    charge(text.size());
+    context_.charge(text.size());
     if (text.size() > kLongestOutput - std::min(out.size(), kLongestOutput)) fail("the text is too long");
     out += text;
   }
@@ -318,7 +317,7 @@ class Evaluator {
         return apply_test(n.text, of, arguments(n, scope)) != n.flag;
       }
       case Kind::unary:
-        return unary(n, scope);
+        return negate_value(n.text, evaluate(*n.parts[0], scope));
       case Kind::binary:
         return binary(n, scope);
       case Kind::compare:
@@ -358,184 +357,26 @@ class Evaluator {
 
   Value slice(const Node& n, Scope& scope) {
     const Value of = evaluate(*n.parts[0], scope);
-    if (of.is_undefined()) fail("'" + of.undefined_name() + "' is undefined");
-    if (of.is_list() && of.list().generator) fail("a slice of a generator: add | list");
-    if (!of.is_list() && !of.is_string()) fail(std::string("a value of type ") + of.type_name() + " cannot be sliced");
-    const std::vector<Value> items = iterate(of);
-    charge(items.size());
-    const auto count = static_cast<std::int64_t>(items.size());
-    std::optional<std::int64_t> given[3];
-    for (std::size_t i = 0; i < 3; ++i) {
-      if (!n.parts[i + 1]) continue;
-      const Value v = evaluate(*n.parts[i + 1], scope);
-      if (v.is_none()) continue;
-      if (!v.is_int() && !v.is_bool()) fail("a slice needs integers");
-      given[i] = std::clamp<std::int64_t>(v.integer(), -(1ll << 40), 1ll << 40);
-    }
-    const std::int64_t step = given[2].value_or(1);
-    if (step == 0) fail("a slice with a step of zero");
-    const std::int64_t low = step > 0 ? 0 : -1, high = step > 0 ? count : count - 1;
-    const auto bound = [&](std::optional<std::int64_t> g, std::int64_t otherwise) {
-      if (!g) return otherwise;
-      return std::clamp(*g < 0 ? *g + count : *g, low, high);
-    };
-    const std::int64_t begin = bound(given[0], step > 0 ? 0 : count - 1), end = bound(given[1], step > 0 ? count : -1);
-    List out;
-    out.tuple = of.is_list() && of.list().tuple;
-    std::string text;
-    for (std::int64_t i = begin; step > 0 ? i < end : i > end; i += step) {
-      const Value& item = items[static_cast<std::size_t>(i)];
-      if (of.is_string()) {
-        text += item.string();
-      } else {
-        out.items.push_back(item);
-      }
-    }
-    return of.is_string() ? Value(std::move(text)) : Value(std::move(out));
-  }
-
-  Value unary(const Node& n, Scope& scope) {
-    const Value v = evaluate(*n.parts[0], scope);
-    if (n.text == "not") return !v.truthy();
-    if (!v.is_number()) fail("unary " + n.text + " of a value of type " + v.type_name());
-    if (v.is_float()) return n.text == "-" ? -v.real() : v.real();
-    std::int64_t r = v.integer();
-    if (n.text == "-" && __builtin_sub_overflow(std::int64_t{0}, r, &r)) fail("an integer out of range");
-    return r;
+    std::array<Value, 3> bounds;
+    for (std::size_t i = 0; i < 3; ++i) bounds[i] = n.parts[i + 1] ? evaluate(*n.parts[i + 1], scope) : Value(None{});
+    return slice_of(of, bounds, context_);
   }
 
   Value compare(const Node& n, Scope& scope) {
     Value left = evaluate(*n.parts[0], scope);
     for (std::size_t i = 0; i < n.names.size(); ++i) {
       Value right = evaluate(*n.parts[i + 1], scope);
-      const std::string& op = n.names[i];
-      charge(left.is_string() && right.is_string() ? left.string().size() + right.string().size() : 1);
-      const bool holds = op == "=="   ? equal(left, right)
-                         : op == "!=" ? !equal(left, right)
-                         : op == "<"  ? less(left, right)
-                         : op == ">"  ? less(right, left)
-                         : op == "<=" ? less(left, right) || equal(left, right)
-                         : op == ">=" ? less(right, left) || equal(left, right)
-                         : op == "in" ? contains(right, left)
-                                      : !contains(right, left);
-      if (!holds) return false;
+      if (!compare_values(n.names[i], left, right, context_)) return false;
       left = std::move(right);
     }
     return true;
   }
 
   Value binary(const Node& n, Scope& scope) {
-    Value left = evaluate(*n.parts[0], scope);
+    const Value left = evaluate(*n.parts[0], scope);
     if (n.text == "and") return left.truthy() ? evaluate(*n.parts[1], scope) : left;
     if (n.text == "or") return left.truthy() ? left : evaluate(*n.parts[1], scope);
-    const Value right = evaluate(*n.parts[1], scope);
-    for (const Value* v : {static_cast<const Value*>(&left), &right}) {
-      if (v->is_undefined() && n.text != "~") fail("'" + v->undefined_name() + "' is undefined");
-    }
-    if (n.text == "+" && (left.is_safe() || right.is_safe())) {
-      if (!left.is_string() || !right.is_string()) {
-        fail("'+' between a text marked safe and another type is not supported");
-      }
-      const std::string text = escaped(left) + escaped(right);
-      charge(text.size());
-      return Value(text).marked_safe();
-    }
-    if (n.text == "~") {
-      std::string text = to_text(left) + to_text(right);
-      charge(text.size());
-      return text;
-    }
-    if (n.text == "+" && left.is_string() && right.is_string()) {
-      charge(left.string().size() + right.string().size());
-      return left.string() + right.string();
-    }
-    if (n.text == "+" && left.is_list() && right.is_list() && left.list().tuple == right.list().tuple &&
-        !left.list().generator && !right.list().generator) {
-      List l = left.list();
-      charge(l.items.size() + right.list().items.size());
-      l.items.insert(l.items.end(), right.list().items.begin(), right.list().items.end());
-      return l;
-    }
-    if (n.text == "*" && (left.is_string() || right.is_string()) && (left.is_int() || right.is_int())) {
-      const std::string& text = left.is_string() ? left.string() : right.string();
-      const auto times = static_cast<std::size_t>(
-          std::clamp<std::int64_t>(left.is_int() ? left.integer() : right.integer(), 0, 1 << 26));
-      if (!text.empty() && times > (1u << 26) / text.size()) fail("a string repeated too often");
-      charge(text.size() * times);
-      std::string out;
-      for (std::size_t i = 0; i < times && !text.empty(); ++i) out += text;
-      return out;
-    }
-    if (left.is_number() && right.is_number()) return arithmetic(n.text, left, right);
-    fail("'" + n.text + "' between " + left.type_name() + " and " + right.type_name() + " is not supported");
-  }
-
-  /// What joins a text that is marked safe is escaped for HTML, as Python's markupsafe does.
-  static std::string escaped(const Value& v) {
-    if (v.is_safe()) return v.string();
-    std::string out;
-    for (const char c : to_text(v)) {
-      switch (c) {
-        case '&':
-          out += "&amp;";
-          break;
-        case '<':
-          out += "&lt;";
-          break;
-        case '>':
-          out += "&gt;";
-          break;
-        case '\'':
-          out += "&#39;";
-          break;
-        case '"':
-          out += "&#34;";
-          break;
-        default:
-          out += c;
-      }
-    }
-    return out;
-  }
-
-  static Value arithmetic(const std::string& op, const Value& left, const Value& right) {
-    if (op == "/" || left.is_float() || right.is_float()) return real_arithmetic(op, left.real(), right.real());
-    const std::int64_t a = left.integer(), b = right.integer();
-    std::int64_t r = 0;
-    bool overflow = false;
-    if (op == "+") {
-      overflow = __builtin_add_overflow(a, b, &r);
-    } else if (op == "-") {
-      overflow = __builtin_sub_overflow(a, b, &r);
-    } else if (op == "*") {
-      overflow = __builtin_mul_overflow(a, b, &r);
-    } else if (op == "**") {
-      if (b < 0) return real_arithmetic(op, left.real(), right.real());
-      r = 1;
-      if (b > 64 && a != 0 && a != 1) fail("an integer out of range");
-      for (std::int64_t i = 0; i < std::min<std::int64_t>(b, 65) && !overflow; ++i)
-        overflow = __builtin_mul_overflow(r, a, &r);
-    } else {
-      if (b == 0) fail("division by zero");
-      if (b == -1) {
-        overflow = op == "//" && __builtin_sub_overflow(std::int64_t{0}, a, &r);
-      } else {
-        const std::int64_t q = a / b - (a % b != 0 && (a < 0) != (b < 0) ? 1 : 0);
-        r = op == "//" ? q : a - q * b;
-      }
-    }
-    if (overflow) fail("an integer out of range");
-    return r;
-  }
-  static Value real_arithmetic(const std::string& op, double a, double b) {
-    if (op == "+") return a + b;
-    if (op == "-") return a - b;
-    if (op == "*") return a * b;
-    if (op == "**") return std::pow(a, b);
-    if (b == 0) fail("division by zero");
-    if (op == "/") return a / b;
-    const double quotient = std::floor(a / b);
-    return op == "//" ? quotient : a - quotient * b;
+    return combine_values(n.text, left, evaluate(*n.parts[1], scope), context_);
   }
 
   Context context_;

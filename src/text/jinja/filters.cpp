@@ -59,6 +59,7 @@ Value filter_default(const Value& v, const Arguments& a, const Context&) {
   const Value* const other = a.find(0, "default_value");
   return !replace ? v : other != nullptr ? *other : Value("");
 }
+constexpr std::int64_t kWidestIndent = 64;
 Value filter_tojson(const Value& v, const Arguments& a, const Context& context) {
   JsonStyle style;
   style.ensure_ascii = flag(a, 0, "ensure_ascii", false);
@@ -67,9 +68,11 @@ Value filter_tojson(const Value& v, const Arguments& a, const Context& context) 
     style.pretty = true;
     style.item_separator = std::string(1, ',');
     if (!indent->is_string() && !indent->is_int()) fail("tojson: indent must be a number or a string");
+    if (indent->is_int() && indent->integer() > kWidestIndent)
+      fail("tojson: an indent of more than 64 is not supported");
     style.indent = indent->is_string()
                        ? indent->string()
-                       : std::string(static_cast<std::size_t>(std::clamp<std::int64_t>(indent->integer(), 0, 64)), ' ');
+                       : std::string(static_cast<std::size_t>(std::max<std::int64_t>(indent->integer(), 0)), ' ');
   }
   const Value* const separators = a.find(2, "separators");
   if (separators != nullptr && !separators->is_none()) {

@@ -121,7 +121,7 @@ std::string json_string(std::string_view text, bool ensure_ascii) {
         out += "\\f";
         break;
       default:
-        if (c < 0x20 || (ensure_ascii && c >= 0x7F && c < 0x10000 && c != 0x7F)) {
+        if (c < 0x20 || (ensure_ascii && c >= 0x7F && c < 0x10000)) {
           append_hex(out, "\\u", c, 4);
         } else if (ensure_ascii && c >= 0x10000) {
           append_hex(out, "\\u", 0xD800 + ((c - 0x10000) >> 10), 4);
