@@ -25,6 +25,18 @@ Result<std::shared_ptr<const Checkpoint>> open_model(const ModelArgs& args) {
   return open_checkpoint(args.model, options);
 }
 
+Result<std::shared_ptr<const Tokenizer>> load_tokenizer(const Checkpoint& checkpoint, const std::string& operation) {
+  if (std::holds_alternative<std::monostate>(checkpoint.tokenizer())) return std::shared_ptr<const Tokenizer>();
+  SPARING_TRY(std::shared_ptr<const Tokenizer> tokenizer, Tokenizer::load(checkpoint.tokenizer()));
+  if (tokenizer->vocab_size() > checkpoint.config().vocab) {
+    return input_error("[" + operation + "] " + checkpoint.path().string() + ": the tokenizer has " +
+                       std::to_string(tokenizer->vocab_size()) + " tokens, the model " +
+                       std::to_string(checkpoint.config().vocab) +
+                       ": it is another model's, give the model's own with --tokenizer");
+  }
+  return tokenizer;
+}
+
 Result<std::string> read_text_argument(const std::string& path, const std::string& operation) {
   if (path != "-") return read_text_file(path);
   constexpr std::size_t kMost = std::size_t{1} << 31;

@@ -8,7 +8,6 @@
 #include "base/units.h"
 #include "cli/commands.h"
 #include "cli/model_args.h"
-#include "text/tokenizer.h"
 
 namespace sparing::cli {
 namespace {
@@ -16,17 +15,8 @@ namespace {
 Status run_verify(const ModelArgs& args, const Session& session) {
   SPARING_TRY(const auto checkpoint, open_model(args));
   SPARING_TRY(const VerifyReport report, verify_checkpoint(*checkpoint));
-  std::int32_t tokens = 0;
-  const bool has_tokenizer = !std::holds_alternative<std::monostate>(checkpoint->tokenizer());
-  if (has_tokenizer) {
-    SPARING_TRY(const auto tokenizer, Tokenizer::load(checkpoint->tokenizer()));
-    tokens = tokenizer->vocab_size();
-    if (tokens > checkpoint->config().vocab) {
-      return input_error("[verify] " + checkpoint->path().string() + ": the tokenizer has " + std::to_string(tokens) +
-                         " tokens, the model " + std::to_string(checkpoint->config().vocab) +
-                         ": it is another model's");
-    }
-  }
+  SPARING_TRY(const auto tokenizer, load_tokenizer(*checkpoint, "verify"));
+  const bool has_tokenizer = tokenizer != nullptr;
   if (session.common.json) {
     nlohmann::json json = {{"path", checkpoint->path().string()},
                            {"format", name_of(checkpoint->format())},

@@ -79,6 +79,15 @@ TEST(HfConfig, SlidingWindowIsAllOrNothing) {
   EXPECT_EQ(read(mistral).sliding_window, 0);
 }
 
+TEST(HfConfig, NeutralValuesOfOtherComputationsAreRead) {
+  json object = minimal("llama");
+  const ModelConfig plain = read(object);
+  object["rope_interleaved"] = false;
+  object["residual_multiplier"] = 1.0;
+  object["clip_qkv"] = nullptr;
+  EXPECT_EQ(read(object), plain);
+}
+
 TEST(HfConfig, EndTokensMerge) {
   json object = minimal("llama");
   object["eos_token_id"] = {3, 5};
@@ -95,6 +104,9 @@ TEST(HfConfig, RefusesByName) {
       {{{"model_type", "mixtral"}}, "mixtral"},
       {{{"model_type", nullptr}}, "no model_type"},
       {{{"hidden_act", "gelu"}}, "gelu"},
+      {{{"rope_interleaved", true}}, "rope_interleaved is true"},
+      {{{"final_logit_softcapping", 30.0}}, "final_logit_softcapping is 30.0"},
+      {{{"residual_multiplier", 0.5}}, "residual_multiplier"},
       {{{"quantization_config", {{"quant_method", "gptq"}}}}, "gptq"},
       {{{"hidden_size", "big"}}, "hidden_size"},
       {{{"hidden_size", 1e30}}, "hidden_size"},

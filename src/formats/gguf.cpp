@@ -300,9 +300,12 @@ Result<GgufHeader> parse_gguf(Bytes file, const std::string& where) {
   if (!tensors || !pairs) return fail("the GGUF header is truncated: download the file again");
   // The least that a tensor or a pair can take bounds their numbers by the file's size.
   if (*tensors > kMaxTensors || *tensors > cursor.left() / 24)
-    return fail(std::to_string(*tensors) + " tensors announced: absurd");
+    return fail(std::to_string(*tensors) +
+                " tensors announced, more than the file can hold: it is truncated or damaged, download it again");
   if (*pairs > kMaxPairs || *pairs > cursor.left() / 13)
-    return fail(std::to_string(*pairs) + " metadata pairs announced: absurd");
+    return fail(
+        std::to_string(*pairs) +
+        " metadata pairs announced, more than the file can hold: it is truncated or damaged, download it again");
   header.version = *version;
 
   for (std::uint64_t i = 0; i < *pairs; ++i) {

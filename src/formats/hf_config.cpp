@@ -179,6 +179,39 @@ std::string last_component(const std::string& name) {
   return name.substr(begin, end + 1 - begin);
 }
 
+/// Keys that other computations than ours put into config.json, and the value that leaves ours as it is (as null does).
+Status refuse_other_computations(const JsonFields& fields) {
+  static const std::pair<const char*, json> neutral[] = {
+      {"alibi", false},
+      {"attention_chunk_size", nullptr},
+      {"attention_multiplier", nullptr},
+      {"attn_logit_softcapping", nullptr},
+      {"clip_qkv", nullptr},
+      {"embedding_multiplier", 1},
+      {"final_logit_softcapping", nullptr},
+      {"logit_scale", 1},
+      {"logits_scaling", 1},
+      {"no_rope_layers", json::array()},
+      {"num_experts", 0},
+      {"num_local_experts", 0},
+      {"parallel_attn", false},
+      {"parallel_residual", false},
+      {"qk_layernorm", false},
+      {"query_pre_attn_scalar", nullptr},
+      {"residual_multiplier", 1},
+      {"rope_interleaved", false},
+      {"scale_emb", 1},
+      {"use_bidirectional_attention", false},
+      {"use_qk_norm", false},
+  };
+  for (const auto& [key, value] : neutral) {
+    if (!fields.has(key) || fields.at(key) == value) continue;
+    return input_error(fields.where() + ": " + key + " is " + shown(dump_json(fields.at(key))) +
+                       ", a computation that is not supported: the results would be wrong");
+  }
+  return {};
+}
+
 }  // namespace
 
 std::string supported_architectures() {
@@ -200,6 +233,7 @@ Result<ModelConfig> config_from_hf(const json& object, const std::string& where)
   if (activation != "silu" && activation != "swish") {
     return input_error(where + ": hidden_act " + shown(activation) + " is not supported: silu is");
   }
+  SPARING_CHECK_OK(refuse_other_computations(fields));
   if (fields.has("quantization_config")) {
     const JsonFields quantization(fields.at("quantization_config"), where + ": quantization_config");
     SPARING_TRY(const std::string method, quantization.string("quant_method", "(no quant_method)"));
