@@ -1,6 +1,7 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/interrupt.h"
@@ -8,6 +9,7 @@
 #include "base/units.h"
 #include "cli/commands.h"
 #include "cli/model_args.h"
+#include "cli/table.h"
 #include "formats/export.h"
 #include "formats/sparing_writer.h"
 #include "formats/staging.h"
@@ -21,11 +23,16 @@ namespace {
 struct Options {
   ModelArgs model;
   std::string to, dtype, out;
+  double max_error = 0.01;
 };
 
 constexpr const char* kToHf = "hf";
 constexpr const char* kToGguf = "gguf";
 constexpr const char* kToSparing = "sparing";
+
+const std::map<std::string, GgmlType> kGgufTypes = {
+    {"f32", GgmlType::f32},   {"f16", GgmlType::f16},   {"bf16", GgmlType::bf16}, {"q4_0", GgmlType::q4_0},
+    {"q4_1", GgmlType::q4_1}, {"q5_0", GgmlType::q5_0}, {"q5_1", GgmlType::q5_1}, {"q8_0", GgmlType::q8_0}};
 
 Result<std::string> target_of(const Options& options) {
   if (!options.to.empty()) return options.to;
@@ -34,17 +41,11 @@ Result<std::string> target_of(const Options& options) {
                      ": say --to hf, gguf or sparing (only .gguf says it by itself)");
 }
 
-/// The loaded tokenizer, or null where the model has none.
-Result<std::shared_ptr<const Tokenizer>> tokenizer_of(const Checkpoint& checkpoint) {
-  if (std::holds_alternative<std::monostate>(checkpoint.tokenizer())) return std::shared_ptr<const Tokenizer>();
-  return Tokenizer::load(checkpoint.tokenizer());
-}
-
 Status to_hf(const Checkpoint& checkpoint, const Options& options, const ExportProgress& progress) {
   HfExport hf;
   hf.progress = progress;
   hf.dtype = options.dtype == "f32" ? DType::f32 : options.dtype == "bf16" ? DType::bf16 : DType::f16;
-  SPARING_TRY(const auto tokenizer, tokenizer_of(checkpoint));
+  SPARING_TRY(const auto tokenizer, load_tokenizer(checkpoint, "convert"));
   if (tokenizer != nullptr) {
     SPARING_TRY(hf.tokenizer_json, tokenizer->to_tokenizer_json());
     const ModelConfig& config = checkpoint.config();
@@ -56,23 +57,59 @@ Status to_hf(const Checkpoint& checkpoint, const Options& options, const ExportP
   return export_hf(checkpoint, options.out, hf);
 }
 
-Status to_gguf(const Checkpoint& checkpoint, const Options& options, const ExportProgress& progress) {
+Status to_gguf(const Checkpoint& checkpoint, const Options& options, const ExportProgress& progress,
+               std::vector<GgufTensorReport>& report) {
   GgufExport gguf;
   gguf.progress = progress;
-  gguf.type = options.dtype == "f32"    ? GgmlType::f32
-              : options.dtype == "bf16" ? GgmlType::bf16
-              : options.dtype == "q8_0" ? GgmlType::q8_0
-                                        : GgmlType::f16;
+  gguf.report = &report;
+  gguf.max_error = options.max_error;
+  if (!options.dtype.empty()) gguf.type = kGgufTypes.at(options.dtype);
   // A GGUF's own vocabulary is passed on as it is.
   GgufVocab vocab;
   if (!std::holds_alternative<GgufVocab>(checkpoint.tokenizer())) {
-    SPARING_TRY(const auto tokenizer, tokenizer_of(checkpoint));
+    SPARING_TRY(const auto tokenizer, load_tokenizer(checkpoint, "convert"));
     if (tokenizer != nullptr) {
       SPARING_TRY(vocab, to_gguf_vocab(*tokenizer));
       gguf.vocab = &vocab;
     }
   }
   return export_gguf(checkpoint, options.out, gguf);
+}
+
+/// How many tensors of each type are exact, and those that are not.
+std::string loss_text(const std::vector<GgufTensorReport>& report) {
+  std::map<std::string, int> exact;
+  Table rounded({"tensor", "type", ">relative error"});
+  int rounded_count = 0;
+  GgufTensorReport all;
+  for (const GgufTensorReport& tensor : report) {
+    const std::string type(ggml_type_name(static_cast<std::uint32_t>(tensor.type)));
+    all.error += tensor.error;
+    all.size += tensor.size;
+    if (tensor.exact) {
+      ++exact[type];
+      continue;
+    }
+    ++rounded_count;
+    rounded.row({tensor.tensor, type, fixed(100 * tensor.relative_error(), 3) + " %"});
+  }
+  std::string out;
+  for (const auto& [type, count] : exact) out += (out.empty() ? "exact: " : ", ") + std::to_string(count) + " " + type;
+  if (!out.empty()) out += "\n";
+  if (rounded_count == 0) return out;
+  rounded.row({"all", "", fixed(100 * all.relative_error(), 3) + " %"});
+  return out + "rounded: " + std::to_string(rounded_count) + " tensors\n" + rounded.text();
+}
+
+nlohmann::json loss_json(const std::vector<GgufTensorReport>& report) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const GgufTensorReport& tensor : report) {
+    list.push_back({{"tensor", tensor.tensor},
+                    {"type", ggml_type_name(static_cast<std::uint32_t>(tensor.type))},
+                    {"exact", tensor.exact},
+                    {"relative_error", tensor.relative_error()}});
+  }
+  return list;
 }
 
 /// The same weight as row-major floats.
@@ -105,7 +142,7 @@ Status to_sparing(const Checkpoint& checkpoint, const Options& options, const Ex
   SparingModel model;
   model.config = checkpoint.config();
   model.carried = checkpoint.carried();
-  SPARING_TRY(const auto tokenizer, tokenizer_of(checkpoint));
+  SPARING_TRY(const auto tokenizer, load_tokenizer(checkpoint, "convert"));
   if (tokenizer != nullptr) model.compact_tokenizer = tokenizer->to_compact();
   SPARING_TRY(const std::string hash, checkpoint_hash(checkpoint));
   model.provenance_json = nlohmann::ordered_json{{"tool", "sparing " SPARING_VERSION}, {"source", hash}}.dump();
@@ -131,29 +168,35 @@ Status to_sparing(const Checkpoint& checkpoint, const Options& options, const Ex
 Status run_convert(const Options& options, const Session& session) {
   catch_interrupts();
   SPARING_TRY(const std::string to, target_of(options));
-  if (options.dtype == "q8_0" && to != kToGguf) {
-    return usage_error("[convert] --dtype q8_0: GGUF only; --to " + to + " takes f16, bf16 or f32");
+  if (options.dtype.starts_with("q") && to != kToGguf) {
+    return usage_error("[convert] --dtype " + options.dtype + ": GGUF only; --to " + to + " takes f16, bf16 or f32");
+  }
+  if (!(options.max_error >= 0)) {
+    return usage_error("[convert] --max-error " + std::to_string(options.max_error) + ": 0 or more, 0.01 is 1 %");
   }
   SPARING_CHECK_OK(refuse_existing(options.out));
   SPARING_TRY(const auto checkpoint, open_model(options.model));
   Progress progress("convert", static_cast<std::int64_t>(checkpoint->tensors().size()), "tensors");
   const auto advance = [&](const std::string& name) { progress.advance(1, name); };
+  std::vector<GgufTensorReport> report;
   SPARING_CHECK_OK(to == kToHf     ? to_hf(*checkpoint, options, advance)
-                   : to == kToGguf ? to_gguf(*checkpoint, options, advance)
+                   : to == kToGguf ? to_gguf(*checkpoint, options, advance, report)
                                    : to_sparing(*checkpoint, options, advance));
   progress.finish();
   ModelArgs written;
   written.model = options.out;
   SPARING_TRY(const auto made, open_model(written));
   if (session.common.json) {
-    return print_json({{"out", options.out},
-                       {"format", name_of(made->format())},
-                       {"bytes", made->total_bytes()},
-                       {"source", checkpoint->path().string()},
-                       {"source_bytes", checkpoint->total_bytes()}});
+    nlohmann::json json = {{"out", options.out},
+                           {"format", name_of(made->format())},
+                           {"bytes", made->total_bytes()},
+                           {"source", checkpoint->path().string()},
+                           {"source_bytes", checkpoint->total_bytes()}};
+    if (to == kToGguf) json["tensors"] = loss_json(report);
+    return print_json(json);
   }
   return print(options.out + ": " + std::string(name_of(made->format())) + ", " + format_bytes(made->total_bytes()) +
-               " (from " + format_bytes(checkpoint->total_bytes()) + ")\n");
+               " (from " + format_bytes(checkpoint->total_bytes()) + ")\n" + loss_text(report));
 }
 
 }  // namespace
@@ -162,16 +205,27 @@ void register_convert(CLI::App& app, Session& session) {
   auto options = std::make_shared<Options>();
   CLI::App* command = add_command(app, session, kChangeGroup, "convert",
                                   "Write a model in another format, for other tools or for Sparing",
-                                  {"sparing convert my-model --to gguf --dtype f16 --out my-model.gguf",
+                                  {"sparing convert my-model --to gguf --out my-model.gguf",
+                                   "sparing convert my-model --to gguf --dtype f16 --out my-model-f16.gguf",
                                    "sparing convert models/smollm2.gguf --to hf --dtype bf16 --out smollm2-hf",
                                    "sparing convert models/smollm2.gguf --to sparing --out smollm2-sparing"});
   add_model(command, options->model);
   command->add_option("--to", options->to, "hf (safetensors directory), gguf, or sparing (weights as they are coded)")
       ->type_name("FORMAT")
       ->check(CLI::IsMember({kToHf, kToGguf, kToSparing}));
-  command->add_option("--dtype", options->dtype, "f16, bf16, f32, or for GGUF q8_0; default f16, for sparing as stored")
+  command
+      ->add_option("--dtype", options->dtype,
+                   "f16, bf16, f32, or for GGUF also q4_0, q4_1, q5_0, q5_1, q8_0: every matrix is rounded to it. "
+                   "Default for hf: f16; for gguf and sparing: as coded, each matrix in the type that holds it exactly")
       ->type_name("TYPE")
-      ->check(CLI::IsMember({"f16", "bf16", "f32", "q8_0"}));
+      ->check(CLI::IsMember(kGgufTypes));
+  command
+      ->add_option(
+          "--max-error", options->max_error,
+          "GGUF without --dtype: a matrix that no type holds exactly takes the smallest whose relative error is "
+          "at most this")
+      ->type_name("R")
+      ->capture_default_str();
   command->add_option("--out", options->out, "New file or directory")->type_name("PATH")->required();
   on_chosen(command, session, [options, &session] { return run_convert(*options, session); });
 }

@@ -49,7 +49,9 @@ Result<Term> ggml_transcode(GgmlType type, std::int64_t rows, std::int64_t cols,
                             const std::vector<std::int32_t>* row_order = nullptr, Arena* arena = nullptr);
 /// The ggml type that can hold this term exactly, if there is one.
 std::optional<GgmlType> ggml_exact_type(const CodecSpec& spec, std::int64_t cols);
-/// f32 rows to ggml's F32, F16, BF16 or Q8_0 blocks, rounding as ggml does. `count` a multiple of the block.
+/// Types that values can be rounded to: F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0.
+bool ggml_can_encode(GgmlType type);
+/// f32 rows to blocks of one of these, rounding as ggml does. `count` a multiple of the block.
 Status ggml_encode(GgmlType type, const float* values, std::int64_t count, std::byte* out);
 
 }  // namespace sparing

@@ -17,6 +17,8 @@ struct GgmlBlock {
 };
 
 void read_ggml_block(GgmlType type, const std::byte* from, GgmlBlock& block);
+/// The inverse, for quantised types.
+void write_ggml_block(GgmlType type, const GgmlBlock& block, std::byte* to);
 /// The coding that holds a quantised type exactly; monostate-free: DenseSpec for F32, F16 and BF16.
 CodecSpec ggml_codec(GgmlType type);
 

@@ -11,7 +11,10 @@
 #include "base/system.h"
 #include "base/testing.h"
 #include "codecs/ggml_blocks.h"
+#include "codecs/ggml_pack.h"
 #include "codecs/planes.h"
+#include "codecs/random_weights.h"
+#include "codecs/transform.h"
 
 namespace sparing {
 namespace {
@@ -70,8 +73,8 @@ TEST(Ggml, DecodesAndEncodesAsTheGgufPackageDoes) {
       ++encoded;
     }
   }
-  EXPECT_EQ(decoded, 15);
-  EXPECT_EQ(encoded, 3);
+  EXPECT_EQ(decoded, 19);
+  EXPECT_EQ(encoded, 7);
 }
 
 /// Random blocks whose f16 fields are finite.
@@ -145,6 +148,93 @@ TEST(Ggml, TranscodingAFileHoldsItOnce) {
   const auto term = ggml_transcode(GgmlType::q8_0, rows, cols, Blob::in(*file, (*file)->bytes()));
   ASSERT_TRUE(term.ok()) << term.error().message;
   EXPECT_LT(peak_resident_bytes(), before + term->blob.bytes.size() + (12 << 20));
+}
+
+TEST(Ggml, WritesTheBlocksItReads) {
+  Rng rng(12);
+  for (std::uint32_t id = 0; id < 64; ++id) {
+    const GgmlTraits* t = ggml_traits(id);
+    if (t == nullptr || t->block_weights == 1) continue;
+    const Buffer blocks = random_blocks(*t, 20, rng);
+    std::vector<std::byte> back(blocks.size());
+    for (std::int64_t i = 0; i < 20; ++i) {
+      GgmlBlock block;
+      read_ggml_block(t->type, blocks.data() + i * t->block_bytes, block);
+      write_ggml_block(t->type, block, back.data() + i * t->block_bytes);
+    }
+    EXPECT_EQ(std::memcmp(back.data(), blocks.data(), back.size()), 0) << t->name;
+  }
+}
+
+/// The type that holds a weight, its values there checked to be the same bits; nullopt where there is none.
+std::optional<GgmlType> held(const CodedWeight& w) {
+  const auto type = ggml_holding_type(w);
+  if (!type) return type;
+  const GgmlTraits& t = *ggml_traits(static_cast<std::uint32_t>(*type));
+  std::vector<std::byte> blocks(static_cast<std::size_t>(w.cols / t.block_weights * t.block_bytes));
+  std::vector<float> want(static_cast<std::size_t>(w.cols)), have(want.size());
+  for (std::int64_t r = 0; r < w.rows; ++r) {
+    ggml_pack_row(*type, w, r, blocks.data());
+    ggml_decode(*type, blocks, w.cols, have.data());
+    decode_effective_rows(w, r, 1, want.data());
+    // 0 and -0 are one value.
+    EXPECT_TRUE(std::equal(want.begin(), want.end(), have.begin())) << t.name << " row " << r;
+  }
+  return type;
+}
+
+CodedWeight of_term(Term term, std::int64_t rows, std::int64_t cols) {
+  CodedWeight w;
+  w.rows = rows;
+  w.cols = cols;
+  w.terms.push_back(std::move(term));
+  return w;
+}
+
+TEST(Ggml, CodesGoIntoTheSmallestTypeThatHoldsThem) {
+  struct Case {
+    IntGroupSpec spec;
+    std::optional<GgmlType> type;
+  };
+  const auto spec = [](int bits, int group, ZeroKind zero, int offset) {
+    return IntGroupSpec{bits, {.group = group}, zero, zero == ZeroKind::integer ? bits : 0, offset};
+  };
+  const Case cases[] = {
+      {spec(4, 32, ZeroKind::constant, 8), GgmlType::q4_0},  {spec(4, 64, ZeroKind::constant, 8), GgmlType::q4_0},
+      {spec(2, 128, ZeroKind::constant, 2), GgmlType::q4_0}, {spec(3, 1000, ZeroKind::constant, 4), GgmlType::q4_0},
+      {spec(3, 64, ZeroKind::integer, 0), GgmlType::q4_0},   {spec(4, 64, ZeroKind::integer, 0), GgmlType::q5_0},
+      {spec(5, 64, ZeroKind::integer, 0), GgmlType::q8_0},   {spec(5, 32, ZeroKind::constant, 16), GgmlType::q5_0},
+      {spec(6, 64, ZeroKind::constant, 32), GgmlType::q8_0}, {spec(8, 96, ZeroKind::constant, 128), GgmlType::q8_0},
+      {spec(8, 64, ZeroKind::integer, 0), std::nullopt},     {spec(4, 64, ZeroKind::f16_min, 0), GgmlType::q4_1},
+      {spec(5, 32, ZeroKind::f16_min, 0), GgmlType::q5_1},   {spec(6, 32, ZeroKind::f16_min, 0), std::nullopt},
+      {spec(4, 48, ZeroKind::constant, 8), std::nullopt},    {spec(4, 16, ZeroKind::constant, 8), std::nullopt},
+      {spec(3, 64, ZeroKind::f16_min, 0), GgmlType::q4_1},
+  };
+  for (const Case& c : cases) {
+    const CodedWeight w = of_term(testing::random_term(c.spec, 37, 576, 3), 37, 576);
+    EXPECT_EQ(held(w), c.type) << describe(w.terms[0].spec);
+  }
+  // A row that blocks of 32 do not divide; another table; the k-quants' own codings.
+  EXPECT_EQ(held(of_term(testing::random_term(cases[0].spec, 5, 80, 3), 5, 80)), std::nullopt);
+  const LutGroupSpec whole{3, {.group = 64}, {-100, -7, -2, 0, 1, 3, 50, 127}},
+      broken{1 + 1, {.group = 64}, {0, .5, 1, 2}};
+  EXPECT_EQ(held(of_term(testing::random_term(whole, 5, 64, 3), 5, 64)), GgmlType::q8_0);
+  EXPECT_EQ(held(of_term(testing::random_term(broken, 5, 64, 3), 5, 64)), std::nullopt);
+  for (const GgmlType type : {GgmlType::q2_k, GgmlType::q3_k, GgmlType::q4_k, GgmlType::q5_k, GgmlType::q6_k,
+                              GgmlType::iq4_nl, GgmlType::iq4_xs}) {
+    Rng rng(5);
+    const GgmlTraits& t = *ggml_traits(static_cast<std::uint32_t>(type));
+    const std::int64_t cols = 512;
+    auto term = ggml_transcode(type, 19, cols, Blob::of(random_blocks(t, 19 * cols / t.block_weights, rng)));
+    ASSERT_TRUE(term.ok());
+    EXPECT_EQ(held(of_term(*std::move(term), 19, cols)), type);
+  }
+  // Activation order: the groups are not those of the inputs.
+  CodedWeight permuted = of_term(testing::random_term(cases[0].spec, 5, 64, 3), 5, 64);
+  std::vector<std::uint32_t> order(64);
+  for (std::uint32_t i = 0; i < 64; ++i) order[i] = 63 - i;
+  permuted.input = *permutation_transform(order);
+  EXPECT_EQ(held(permuted), std::nullopt);
 }
 
 TEST(Ggml, RefusesWhatDoesNotFit) {

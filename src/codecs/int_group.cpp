@@ -149,16 +149,10 @@ Result<IntGroupParts> unpack(const Term& term, std::int64_t rows, std::int64_t c
   parts.codes.resize(static_cast<std::size_t>(rows * cols));
   const bool coded = spec.groups.scale == ScaleKind::coded;
   const bool zero_codes = spec.zero == ZeroKind::integer || spec.zero == ZeroKind::coded_min;
-  const Planes planes(spec.bits);
   for (std::int64_t r = 0; r < rows; ++r) {
     const std::int64_t p = panel_of(r);
     const int lane = lane_of(r);
-    for (std::int64_t c = 0; c < cols; c += 4) {
-      const std::uint32_t quad = read_quad(blob + l.codes + (p * l.blocks + c / kBlockInputs) * l.block_bytes, planes,
-                                           lane, static_cast<int>(c % kBlockInputs / 4));
-      std::memcpy(parts.codes.data() + r * cols + c, &quad,
-                  static_cast<std::size_t>(std::min<std::int64_t>(4, cols - c)));
-    }
+    read_codes(spec, l, blob, cols, r, parts.codes.data() + r * cols);
     for (std::int64_t g = 0; g < l.groups; ++g) {
       if (coded) {
         parts.scale_codes.push_back(static_cast<std::uint8_t>(read_row_code(
@@ -258,6 +252,35 @@ void decode_lut_group_row(const LutGroupSpec& spec, const IntGroupLayout& layout
   const float* table = spec.table.data();
   decode_row(as_int_group(spec), layout, blob, cols, row, out,
              [table](std::uint8_t code, const GroupValues& v) { return v.scale * table[code]; });
+}
+
+void read_codes(const IntGroupSpec& spec, const IntGroupLayout& l, const std::byte* blob, std::int64_t cols,
+                std::int64_t row, std::uint8_t* out) {
+  const Planes planes(spec.bits);
+  const std::byte* panel = blob + l.codes + panel_of(row) * l.blocks * l.block_bytes;
+  for (std::int64_t c = 0; c < cols; c += 4) {
+    const std::uint32_t quad = read_quad(panel + c / kBlockInputs * l.block_bytes, planes, lane_of(row),
+                                         static_cast<int>(c % kBlockInputs / 4));
+    std::memcpy(out + c, &quad, static_cast<std::size_t>(std::min<std::int64_t>(4, cols - c)));
+  }
+}
+
+void read_scale_codes(const IntGroupSpec& spec, const IntGroupLayout& l, const std::byte* blob, std::int64_t row,
+                      std::int64_t group, std::int64_t count, std::uint8_t* scales, std::uint8_t* minima) {
+  const std::int64_t first = panel_of(row) * l.groups + group;
+  for (std::int64_t g = 0; g < count; ++g) {
+    scales[g] = static_cast<std::uint8_t>(read_row_code(blob + l.scales + (first + g) * l.scale_group_bytes,
+                                                        Planes(spec.groups.scale_bits), lane_of(row)));
+    if (spec.zero == ZeroKind::coded_min) {
+      minima[g] = static_cast<std::uint8_t>(
+          read_row_code(blob + l.zeros + (first + g) * l.zero_group_bytes, Planes(spec.zero_bits), lane_of(row)));
+    }
+  }
+}
+
+std::uint16_t super_bits(const IntGroupLayout& l, const std::byte* blob, std::uint64_t section, std::int64_t row,
+                         std::int64_t super) {
+  return load_u16(f16_at(blob + section, panel_of(row), l.supers, super, lane_of(row)));
 }
 
 Status validate_scales(const IntGroupSpec& spec, const IntGroupLayout& l, Bytes blob) {

@@ -93,6 +93,15 @@ struct GroupValues {
 };
 GroupValues group_values(const IntGroupSpec& spec, const IntGroupLayout& layout, const std::byte* blob,
                          std::int64_t row, std::int64_t group);
+/// One row's codes, `cols` of them.
+void read_codes(const IntGroupSpec& spec, const IntGroupLayout& layout, const std::byte* blob, std::int64_t cols,
+                std::int64_t row, std::uint8_t* out);
+/// Coded scales of `count` groups of one row from `group`; also the minima's where they are coded.
+void read_scale_codes(const IntGroupSpec& spec, const IntGroupLayout& layout, const std::byte* blob, std::int64_t row,
+                      std::int64_t group, std::int64_t count, std::uint8_t* scales, std::uint8_t* minima);
+/// f16 bits of a row's super-scale or super-minimum; `section` is the layout's scale_supers or zero_supers.
+std::uint16_t super_bits(const IntGroupLayout& layout, const std::byte* blob, std::uint64_t section, std::int64_t row,
+                         std::int64_t super);
 /// Every f16 of the scales and minima is finite.
 Status validate_scales(const IntGroupSpec& spec, const IntGroupLayout& layout, Bytes blob);
 

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/units.h"
 #include "formats/json.h"
+#include "formats/model_card.h"
 
 namespace sparing {
 namespace {
@@ -16,7 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::uint64_t kMaxTokenizerConfig = 16 << 20;
-constexpr std::size_t kMaxLicences = 16, kMaxCardValue = 4096;
+constexpr std::size_t kMaxLicences = 16;
 constexpr std::array<std::string_view, 5> kLicenceNames = {"LICENSE", "LICENCE", "NOTICE", "COPYING", "USE_POLICY"};
 
 bool is_file(const fs::path& path) {
@@ -70,40 +71,6 @@ std::set<std::string> licences(const fs::path& folder) {
   return names;
 }
 
-std::string card_from(const GgufHeader& header) {
-  const auto text = [&](const char* key) {
-    const GgufValue* value = header.find(key);
-    return std::string(value == nullptr ? "" : value->string().value_or("").substr(0, kMaxCardValue));
-  };
-  // JSON strings are YAML strings: quoting keeps a hostile value from adding lines.
-  std::string front, body;
-  const auto line = [&](const char* key, const std::string& value) {
-    if (!value.empty()) front += std::string(key) + ": " + dump_json(value) + "\n";
-  };
-  line("license", text("general.license"));
-  line("license_name", text("general.license.name"));
-  line("license_link", text("general.license.link"));
-  line("base_model", text("general.base_model.0.repo_url"));
-  if (const GgufValue* languages = header.find("general.languages"); languages != nullptr) {
-    if (auto list = languages->strings(); list && !list->empty() && list->size() <= 256) {
-      front += "language: " + dump_json(*list) + "\n";
-    }
-  }
-  const std::string name = text("general.name");
-  if (!name.empty()) body += "# " + shown(name) + "\n";
-  for (const auto& [key, label] : {std::pair{"general.organization", "Organisation"},
-                                   {"general.author", "Author"},
-                                   {"general.description", "Description"},
-                                   {"general.url", "Home"},
-                                   {"general.source.url", "Source"},
-                                   {"general.source.repo_url", "Source repository"}}) {
-    if (const std::string value = text(key); !value.empty())
-      body += "\n" + std::string(label) + ": " + shown(value) + "\n";
-  }
-  if (front.empty() && body.empty()) return {};
-  return (front.empty() ? "" : "---\n" + front + "---\n") + body;
-}
-
 }  // namespace
 
 Result<CarriedFiles> read_carried(const fs::path& folder) {
@@ -135,7 +102,7 @@ Result<CarriedFiles> carried_from_gguf(const GgufHeader& header, const std::stri
     }
     files["chat_template.jinja"] = std::string(*text);
   }
-  if (std::string card = card_from(header); !card.empty()) files["README.md"] = std::move(card);
+  if (std::string card = card_from_gguf(header); !card.empty()) files["README.md"] = std::move(card);
   return files;
 }
 

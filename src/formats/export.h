@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "codecs/ggml.h"
 #include "formats/checkpoint.h"
@@ -27,12 +29,27 @@ struct HfExport {
 /// values outside the dtype's range.
 Status export_hf(const Checkpoint& checkpoint, const std::filesystem::path& out, const HfExport& options);
 
+/// What became of one tensor in a GGUF.
+struct GgufTensorReport {
+  std::string tensor;
+  GgmlType type = GgmlType::f32;
+  bool exact = false;  ///< the file's values are the model's
+  std::int64_t weights = 0;
+  double error = 0, size = 0;     ///< sums of squares: of the differences, of the weights
+  double relative_error() const;  ///< sqrt(error / size)
+};
+
 struct GgufExport {
-  GgmlType type = GgmlType::f16;     ///< f32, f16, bf16 or q8_0 of matrices; vectors are f32
-  const GgufVocab* vocab = nullptr;  ///< null: the checkpoint's own, if it is a GGUF
+  /// Of every matrix, by rounding; rows that its blocks do not divide become F16. Empty: each matrix in the type that
+  /// holds its code exactly where there is one, else in the smallest of Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, F16 and F32 whose
+  /// relative error is at most max_error.
+  std::optional<GgmlType> type = {};
+  double max_error = 0.01;
+  const GgufVocab* vocab = nullptr;                 ///< null: the checkpoint's own, if it is a GGUF
+  std::vector<GgufTensorReport>* report = nullptr;  ///< filled in the model's order, vectors too
   ExportProgress progress = {};
 };
-/// A GGUF file that llama.cpp loads. Rows that q8_0's blocks of 32 do not divide are stored as f16.
+/// A GGUF file that llama.cpp loads. Vectors are F32.
 Status export_gguf(const Checkpoint& checkpoint, const std::filesystem::path& out, const GgufExport& options);
 
 }  // namespace sparing

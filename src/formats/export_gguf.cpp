@@ -1,16 +1,15 @@
 #include <algorithm>
-#include <cmath>
 
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "formats/export.h"
-#include "formats/export_rows.h"
 #include "formats/gguf_config.h"
+#include "formats/gguf_tensors.h"
 #include "formats/gguf_writer.h"
 #include "formats/hf_config.h"
 #include "formats/json.h"
+#include "formats/model_card.h"
 #include "formats/staging.h"
-#include "tensor/half.h"
 
 namespace sparing {
 namespace {
@@ -68,17 +67,6 @@ void put_config(const ModelConfig& c, const std::string& arch, GgufMetadata& m) 
   }
 }
 
-/// The value of "license:" in the front matter of a model card.
-std::string licence_of(const Checkpoint& checkpoint) {
-  const auto card = checkpoint.carried().find("README.md");
-  if (card == checkpoint.carried().end() || !card->second.starts_with("---\n")) return {};
-  const std::string front = card->second.substr(3, card->second.find("\n---", 4));
-  const auto at = front.find("\nlicense:");
-  if (at == std::string::npos) return {};
-  const auto begin = front.find_first_not_of(" \"'", at + 9), end = front.find_first_of(" \"'\r\n", begin);
-  return begin == std::string::npos ? std::string() : front.substr(begin, end - begin);
-}
-
 Status put_vocab(const Checkpoint& checkpoint, const GgufVocab& vocab, GgufMetadata& m) {
   const ModelConfig& c = checkpoint.config();
   const auto size = static_cast<std::size_t>(c.vocab);
@@ -128,83 +116,28 @@ Status put_vocab(const Checkpoint& checkpoint, const GgufVocab& vocab, GgufMetad
   return {};
 }
 
-struct Plan {
-  std::vector<TensorShape> shapes;
-  std::vector<GgufTensorPlan> tensors;
-  std::vector<float> divisors;  ///< rope_freqs.weight, the first tensor, if not empty
-};
-
-Plan plan_tensors(const ModelConfig& config, GgmlType type) {
-  Plan plan;
-  plan.divisors = config.rope.divisors;
-  if (config.rope.scaling == RopeConfig::Scaling::llama3) plan.divisors = llama3_divisors(config.rope);
-  if (!plan.divisors.empty()) {
-    plan.tensors.push_back({"rope_freqs.weight", {static_cast<std::int64_t>(plan.divisors.size())}, GgmlType::f32});
+/// llama.cpp's number for a file that is mostly of one type.
+std::uint32_t file_type_of(const std::vector<GgufTensorReport>& tensors) {
+  static constexpr std::pair<GgmlType, std::uint32_t> kNumbers[] = {
+      {GgmlType::f32, 0},   {GgmlType::f16, 1},   {GgmlType::q4_0, 2},    {GgmlType::q4_1, 3},    {GgmlType::q8_0, 7},
+      {GgmlType::q5_0, 8},  {GgmlType::q5_1, 9},  {GgmlType::q2_k, 10},   {GgmlType::q3_k, 12},   {GgmlType::q4_k, 15},
+      {GgmlType::q5_k, 17}, {GgmlType::q6_k, 18}, {GgmlType::iq4_nl, 25}, {GgmlType::iq4_xs, 30}, {GgmlType::bf16, 32}};
+  std::uint32_t number = 1;
+  std::int64_t most = 0;
+  for (const auto& [type, name] : kNumbers) {
+    std::int64_t weights = 0;
+    for (const GgufTensorReport& tensor : tensors) weights += tensor.type == type ? tensor.weights : 0;
+    if (weights > most) most = weights, number = name;
   }
-  const auto block = ggml_traits(static_cast<std::uint32_t>(type))->block_weights;
-  for (const TensorShape& shape : expected_tensors(config)) {
-    plan.shapes.push_back(shape);
-    if (shape.is_vector()) {
-      plan.tensors.push_back({gguf_tensor_name(shape.name), {shape.rows}, GgmlType::f32});
-    } else {
-      plan.tensors.push_back(
-          {gguf_tensor_name(shape.name), {shape.cols, shape.rows}, shape.cols % block == 0 ? type : GgmlType::f16});
-    }
-  }
-  return plan;
-}
-
-bool rotates(const std::string& name) {
-  return name.ends_with(".attn.q") || name.ends_with(".attn.k") || name.ends_with(".attn.q.bias") ||
-         name.ends_with(".attn.k.bias");
-}
-
-/// For each row in interleaved order, the row that holds it in half-rotation order.
-std::vector<std::int32_t> half_rotation_rows(const ModelConfig& config, std::int64_t rows) {
-  const auto order =
-      interleaved_rows(static_cast<std::int32_t>(rows / config.head_dim), config.head_dim, config.rope.dimension);
-  std::vector<std::int32_t> inverse(order.size());
-  for (std::size_t i = 0; i < order.size(); ++i) {
-    inverse[static_cast<std::size_t>(order[i])] = static_cast<std::int32_t>(i);
-  }
-  return inverse;
-}
-
-/// An f16 (also the scale of a q8_0 block) that is infinite means a weight too large for it.
-Status check_range(std::span<const float> values, GgmlType type, const std::string& tensor) {
-  if (type == GgmlType::f32 || type == GgmlType::bf16) return {};
-  const float limit = type == GgmlType::q8_0 ? 65504.0f * 127 : 65504.0f;
-  for (const float v : values) {
-    if (std::abs(v) <= limit) continue;
-    return input_error("[export] tensor " + tensor + " holds " + std::to_string(v) + ", too large for " +
-                       std::string(ggml_traits(static_cast<std::uint32_t>(type))->name) + ": export F32");
-  }
-  return {};
-}
-
-Status write_tensor(const Checkpoint& checkpoint, const TensorShape& shape, GgmlType type, bool interleave,
-                    GgufWriter& writer) {
-  std::vector<std::int32_t> order;
-  if (interleave && rotates(shape.name)) order = half_rotation_rows(checkpoint.config(), shape.rows);
-  const GgmlTraits& traits = *ggml_traits(static_cast<std::uint32_t>(type));
-  std::vector<std::byte> encoded;
-  return for_each_rows(
-      checkpoint, shape, order.empty() ? nullptr : &order, [&](std::span<const float> values) -> Status {
-        SPARING_CHECK_OK(check_range(values, type, shape.name));
-        encoded.resize(values.size() / static_cast<std::size_t>(traits.block_weights) *
-                       static_cast<std::size_t>(traits.block_bytes));
-        SPARING_CHECK_OK(ggml_encode(type, values.data(), static_cast<std::int64_t>(values.size()), encoded.data()));
-        return writer.write(encoded);
-      });
+  return number;
 }
 
 }  // namespace
 
 Status export_gguf(const Checkpoint& checkpoint, const std::filesystem::path& out, const GgufExport& options) {
-  if (options.type != GgmlType::f32 && options.type != GgmlType::f16 && options.type != GgmlType::bf16 &&
-      options.type != GgmlType::q8_0) {
-    return usage_error("[export] GGUF type " + ggml_type_name(static_cast<std::uint32_t>(options.type)) +
-                       ": F32, F16, BF16 and Q8_0 are written");
+  if (options.type && !ggml_can_encode(*options.type)) {
+    return usage_error("[export] GGUF type " + ggml_type_name(static_cast<std::uint32_t>(*options.type)) +
+                       ": values are rounded to F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0");
   }
   const GgufVocab* vocab = options.vocab;
   if (vocab == nullptr) vocab = std::get_if<GgufVocab>(&checkpoint.tokenizer());
@@ -212,32 +145,40 @@ Status export_gguf(const Checkpoint& checkpoint, const std::filesystem::path& ou
   SPARING_CHECK_OK(refuse_existing(out));
   const ModelConfig& config = checkpoint.config();
   SPARING_TRY(const std::string arch, architecture_of(config));
+  SPARING_TRY(std::vector<GgufTensorReport> types, choose_gguf_types(checkpoint, options));
 
   GgufMetadata metadata;
   metadata.put("general.architecture", arch);
   metadata.put("general.type", "model");
   metadata.put("general.name", config.name);
-  if (const std::string licence = licence_of(checkpoint); !licence.empty()) metadata.put("general.license", licence);
-  const std::uint32_t file_types[] = {0, 1, 32, 7};  // llama.cpp's "mostly F32, F16, BF16, Q8_0"
-  metadata.put("general.file_type", options.type == GgmlType::f32    ? file_types[0]
-                                    : options.type == GgmlType::f16  ? file_types[1]
-                                    : options.type == GgmlType::bf16 ? file_types[2]
-                                                                     : file_types[3]);
+  if (const auto card = checkpoint.carried().find("README.md"); card != checkpoint.carried().end()) {
+    put_card(card->second, metadata);
+  }
+  metadata.put("general.file_type", file_type_of(types));
   metadata.put("general.quantization_version", std::uint32_t{2});
   put_config(config, arch, metadata);
   SPARING_CHECK_OK(put_vocab(checkpoint, *vocab, metadata));
 
-  const Plan plan = plan_tensors(config, options.type);
-  SPARING_TRY(GgufWriter writer, GgufWriter::create(out, metadata, plan.tensors));
-  if (!plan.divisors.empty()) SPARING_CHECK_OK(writer.write(std::as_bytes(std::span(plan.divisors))));
-  const std::size_t first = plan.divisors.empty() ? 0 : 1;
-  for (std::size_t i = 0; i < plan.shapes.size(); ++i) {
-    const TensorShape& shape = plan.shapes[i];
-    SPARING_CHECK_OK(
-        write_tensor(checkpoint, shape, plan.tensors[first + i].type, gguf_interleaves_rope(arch), writer));
-    if (options.progress) options.progress(shape.name);
+  std::vector<float> divisors = config.rope.divisors;
+  if (config.rope.scaling == RopeConfig::Scaling::llama3) divisors = llama3_divisors(config.rope);
+  std::vector<GgufTensorPlan> plan;
+  if (!divisors.empty()) {
+    plan.push_back({"rope_freqs.weight", {static_cast<std::int64_t>(divisors.size())}, GgmlType::f32});
+  }
+  const std::vector<TensorShape> shapes = expected_tensors(config);
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
+    GgufTensorPlan tensor{gguf_tensor_name(shapes[i].name), {shapes[i].rows}, types[i].type};
+    if (!shapes[i].is_vector()) tensor.shape = {shapes[i].cols, shapes[i].rows};
+    plan.push_back(std::move(tensor));
+  }
+  SPARING_TRY(GgufWriter writer, GgufWriter::create(out, metadata, plan));
+  if (!divisors.empty()) SPARING_CHECK_OK(writer.write(std::as_bytes(std::span(divisors))));
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
+    SPARING_CHECK_OK(write_gguf_tensor(checkpoint, shapes[i], gguf_interleaves_rope(arch), writer, types[i]));
+    if (options.progress) options.progress(shapes[i].name);
     if (interrupted()) return interrupted_error("export");
   }
+  if (options.report != nullptr) *options.report = std::move(types);
   return writer.commit();
 }
 

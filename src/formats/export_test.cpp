@@ -5,6 +5,7 @@
 
 #include <csignal>
 
+#include "codecs/random_weights.h"
 #include "formats/sparing_writer.h"
 #include "formats/test_models.h"
 #include "formats/verify.h"
@@ -117,6 +118,74 @@ TEST(Export, Q8StaysOnItsGridAndFallsBackWhereBlocksDoNotDivide) {
   EXPECT_NE(plain.error().message.find("different widths"), std::string::npos);
 }
 
+TEST(Export, CodedWeightsGoIntoGgufAsTheyAre) {
+  ModelConfig config = test::small_config("llama");
+  config.layers[1].ffn = 72;
+  test::Folder folder;
+  test::write_hf(test::random_model(config), folder / "in");
+  const auto source = open(folder / "in");
+  SparingModel model;
+  model.config = config;
+  const auto coded = [&](const TensorEntry& entry, const IntGroupSpec& spec) {
+    Rng rng(7);
+    CodedWeight w;
+    w.rows = entry.shape.rows;
+    w.cols = entry.shape.cols;
+    w.terms.push_back(testing::random_term(spec, w.rows, w.cols, 7));
+    return w;
+  };
+  for (const TensorEntry& entry : source->tensors()) {
+    const std::string& name = entry.shape.name;
+    if (entry.shape.is_vector()) {
+      model.vectors.emplace_back(name, *source->vector(name));
+    } else if (name == "embed") {
+      model.weights.emplace_back(name, coded(entry, {8, {.group = 32}, ZeroKind::constant, 0, 128}));
+    } else if (name.ends_with(".q") || name.ends_with(".k")) {
+      model.weights.emplace_back(name, coded(entry, {4, {.group = 32}, ZeroKind::constant, 0, 8}));
+    } else if (name.ends_with("mlp.down")) {
+      model.weights.emplace_back(name, coded(entry, {4, {.group = 24}, ZeroKind::constant, 0, 8}));
+    } else {
+      model.weights.emplace_back(name, coded(entry, {4, {.group = 64}, ZeroKind::integer, 4, 0}));
+    }
+  }
+  ASSERT_TRUE(write_sparing_directory(model, folder / "small").ok());
+  const auto small = open(folder / "small");
+  const GgufVocab vocab = vocab_of(40);
+  std::vector<GgufTensorReport> report;
+  ASSERT_TRUE(export_gguf(*small, folder / "m.gguf", {.vocab = &vocab, .report = &report}).ok());
+  const auto read = open(folder / "m.gguf");
+  ASSERT_NE(read, nullptr);
+  const std::map<std::string, std::string> codings = {
+      {"embed", "Q8_0"},           {"layers.0.attn.q", "Q4_0"},   {"layers.1.attn.k", "Q4_0"},
+      {"layers.0.mlp.up", "Q5_0"}, {"layers.0.mlp.down", "Q8_0"}, {"layers.1.mlp.down", "F16"}};
+  for (std::size_t i = 0; i < report.size(); ++i) {
+    const TensorShape& shape = small->tensors()[i].shape;
+    ASSERT_EQ(report[i].tensor, shape.name);
+    if (const auto found = codings.find(shape.name); found != codings.end()) {
+      EXPECT_EQ(read->tensors()[i].coding, found->second) << shape.name;
+    }
+    const bool nearest = shape.name.ends_with("mlp.down");
+    EXPECT_EQ(report[i].exact, !nearest) << shape.name;
+    const auto a = values_of(*small, shape), b = values_of(*read, shape);
+    double error = 0, size = 0;
+    for (std::size_t j = 0; j < a.size(); ++j) error += (a[j] - b[j]) * (a[j] - b[j]), size += a[j] * a[j];
+    EXPECT_NEAR(report[i].relative_error(), std::sqrt(error / size), 1e-5) << shape.name;
+    EXPECT_LE(report[i].relative_error(), nearest ? 0.01 : 0.0) << shape.name;
+  }
+  // A looser bound takes smaller types; a tight one the floats.
+  ASSERT_TRUE(export_gguf(*small, folder / "loose.gguf", {.max_error = 0.2, .vocab = &vocab}).ok());
+  const auto coding_of_down = [&](const char* file) -> std::string {
+    const auto made = open(folder / file);
+    for (const TensorEntry& entry : made->tensors()) {
+      if (entry.shape.name == "layers.0.mlp.down") return entry.coding;
+    }
+    return "missing";
+  };
+  EXPECT_EQ(coding_of_down("loose.gguf"), "Q4_0");
+  ASSERT_TRUE(export_gguf(*small, folder / "tight.gguf", {.max_error = 0, .vocab = &vocab, .report = &report}).ok());
+  EXPECT_EQ(coding_of_down("tight.gguf"), "F32");
+}
+
 TEST(Export, RopeScalingSurvives) {
   test::Folder folder;
   const GgufVocab vocab = vocab_of(40);
@@ -164,12 +233,73 @@ TEST(Export, RefusalsLeaveNothing) {
     EXPECT_NE(status.error().message.find(message), std::string::npos) << status.error().message;
   };
   refused(export_hf(*source, folder / "hf", {}), "layers.1.mlp.up holds 1000000");
-  refused(export_gguf(*source, folder / "m.gguf", {.vocab = &vocab}), "layers.1.mlp.up holds 1000000");
+  refused(export_gguf(*source, folder / "m.gguf", {.type = GgmlType::f16, .vocab = &vocab}),
+          "layers.1.mlp.up holds 1000000");
   EXPECT_TRUE(export_gguf(*source, folder / "bf16.gguf", {.type = GgmlType::bf16, .vocab = &vocab}).ok());
   refused(export_gguf(*source, folder / "bf16.gguf", {.type = GgmlType::bf16, .vocab = &vocab}), "exists");
   refused(export_hf(*source, folder / "in", {.dtype = DType::f32}), "exists");
-  refused(export_gguf(*source, folder / "m.gguf", {.type = GgmlType::q4_0, .vocab = &vocab}), "Q4_0");
+  refused(export_gguf(*source, folder / "m.gguf", {.type = GgmlType::q4_k, .vocab = &vocab}), "Q4_K");
   EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()), 2);
+}
+
+std::map<std::string, std::string> general_keys(const fs::path& path) {
+  const std::string file = test::read_text(path);
+  const auto header = parse_gguf(std::as_bytes(std::span(file)), "test");
+  EXPECT_TRUE(header.ok());
+  std::map<std::string, std::string> found;
+  for (const auto& [key, value] : header->metadata) {
+    if (!key.starts_with("general.") || key == "general.file_type") continue;
+    if (const auto text = value.string()) found[key] = *text;
+    if (const auto list = value.strings()) {
+      for (const auto& item : *list) found[key] += item + ",";
+    }
+    if (const auto number = value.integer(); number && !value.is_array()) found[key] = std::to_string(*number);
+  }
+  return found;
+}
+
+TEST(Export, WhatAGgufSaysAboutItselfSurvivesEveryWay) {
+  test::Folder folder;
+  const test::Model model = test::random_model(test::small_config("llama"));
+  GgufMetadata metadata = test::gguf_metadata(model.config);
+  metadata.put("general.author", "A: \"B\" \\ # 'C'");
+  metadata.put("general.url", "https://example.org/x#y");
+  metadata.put("general.size_label", "260K");
+  metadata.put("general.license.link", "https://example.org/licence");
+  metadata.put("general.tags", std::vector<std::string>{"text-generation", "a, b"});
+  metadata.put("general.languages", std::vector<std::string>{"en", "no"});
+  metadata.put("general.base_model.count", std::uint32_t{1});
+  metadata.put("general.base_model.0.repo_url", "https://example.org/base");
+  metadata.put("general.file_type", std::uint32_t{1});
+  test::write_gguf(model, folder / "in.gguf", GgmlType::f16, &metadata);
+  const GgufVocab vocab = vocab_of(40);
+  ASSERT_TRUE(export_gguf(*open(folder / "in.gguf"), folder / "a.gguf", {.vocab = &vocab}).ok());
+  ASSERT_TRUE(export_hf(*open(folder / "a.gguf"), folder / "hf", {}).ok());
+  ASSERT_TRUE(export_gguf(*open(folder / "hf"), folder / "b.gguf", {.vocab = &vocab}).ok());
+  auto expected = general_keys(folder / "in.gguf");
+  EXPECT_EQ(expected["general.author"], "A: \"B\" \\ # 'C'");
+  expected["general.quantization_version"] = "2";
+  expected["general.type"] = "model";
+  EXPECT_EQ(general_keys(folder / "a.gguf"), expected);
+  expected["general.name"] = general_keys(folder / "b.gguf")["general.name"];
+  EXPECT_EQ(general_keys(folder / "b.gguf"), expected);
+}
+
+TEST(Export, AModelCardsFrontMatterBecomesGeneralKeys) {
+  test::Folder folder;
+  test::write_hf(test::random_model(test::small_config("llama")), folder / "in");
+  test::write_text(folder / "in" / "README.md",
+                   "---\nlicense: apache-2.0 # yes\nlanguage: en\ntags:\n- llama\n- 'it''s'\nbase_model: [org/base]\n"
+                   "widget:\n  - text: hello\ndescription: |\n  license: none\n---\n# Card\nlicense: mit\n");
+  const GgufVocab vocab = vocab_of(40);
+  ASSERT_TRUE(export_gguf(*open(folder / "in"), folder / "m.gguf", {.vocab = &vocab}).ok());
+  auto found = general_keys(folder / "m.gguf");
+  EXPECT_EQ(found["general.license"], "apache-2.0");
+  EXPECT_EQ(found["general.languages"], "en,");
+  EXPECT_EQ(found["general.tags"], "llama,it's,");
+  EXPECT_EQ(found["general.base_model.count"], "1");
+  EXPECT_EQ(found["general.base_model.0.organization"], "org");
+  EXPECT_FALSE(found.contains("general.description"));
 }
 
 /// No file may grow beyond a size while it lives: how a full disk looks to a writer.

@@ -26,7 +26,7 @@ def main() -> None:
     floats = (rng.standard_normal(128) * 10.0 ** rng.uniform(-3, 2, 128)).astype(np.float32)
     floats[32:64] = np.round(floats[32:64] * 2) / 2  # ties
     floats[64:96] = 0
-    for qtype in (T.F16, T.BF16, T.Q8_0):
+    for qtype in (T.F16, T.BF16, T.Q8_0, T.Q4_0, T.Q4_1, T.Q5_0, T.Q5_1):
         blocks = gguf.quants.quantize(floats.reshape(1, -1), qtype)
         print("encode", qtype.name, blocks.tobytes().hex(), floats.tobytes().hex())
         values = gguf.quants.dequantize(blocks, qtype).astype(np.float32)
