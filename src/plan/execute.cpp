@@ -137,9 +137,14 @@ Result<ExecuteSummary> execute(const Plan& plan, const std::vector<BoundSite>& s
   SPARING_CHECK_OK(journal.begin(plan_hash(plan), plan_to_json(plan)));
   auto summary = run(plan, sites, assembler, journal, options);
   if (!summary) {
-    // A full disk is given its room back; after anything else, what is finished is kept.
-    if (summary.error().message.find(std::strerror(ENOSPC)) != std::string::npos) journal.remove();
-    return summary;
+    // A damaged source stays damaged: what this run made of it will not be wanted again.
+    if (summary.error().kind == ErrorKind::input && journal.is_new()) journal.remove();
+    if (summary.error().message.find(std::strerror(ENOSPC)) == std::string::npos) return summary;
+    // A full disk is given back what no later run can use.
+    static_cast<void>(journal.staging().ok());
+    Error error = std::move(summary).error();
+    if (journal.holds_work()) error.message += "; " + std::string(kKept);
+    return error;
   }
   summary->seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return summary;

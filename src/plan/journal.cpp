@@ -142,7 +142,7 @@ Journal::Journal(Journal&& other) noexcept
 
 Journal::~Journal() {
   if (lock_ < 0) return;
-  if (created_ && !used_) {
+  if (!holds_work()) {
     remove();
     return;
   }
@@ -176,7 +176,6 @@ Result<std::optional<BlockRecord>> Journal::load(const std::string& block) const
 }
 
 Status Journal::store(const std::string& block, const BlockRecord& record) {
-  used_ = true;
   std::string body = plan_hash_;
   append_u64(body, record.weights.size());
   append_u64(body, record.report.size());
@@ -204,13 +203,17 @@ Status Journal::store(const std::string& block, const BlockRecord& record) {
     SPARING_CHECK_OK(file.write_zeros(round_up(file.size(), kAlign) - file.size()));
     SPARING_CHECK_OK(file.write(weight.bytes));
   }
-  return file.commit();
+  SPARING_CHECK_OK(file.commit());
+  used_ = true;
+  return {};
 }
 
 Status Journal::keep_note(const std::string& key, const std::string& json) {
-  used_ = true;
   // The hash comes first, so that a damaged note reads as none.
-  return write_file_atomically(folder_ / ("note-" + key + ".json"), sha256_hex(bytes_of(json)) + "\n" + json);
+  SPARING_CHECK_OK(
+      write_file_atomically(folder_ / ("note-" + key + ".json"), sha256_hex(bytes_of(json)) + "\n" + json));
+  used_ = true;
+  return {};
 }
 
 std::optional<std::string> Journal::note(const std::string& key) const {

@@ -59,7 +59,11 @@ class Journal {
   bool was_published(const std::string& plan_hash) const;
   /// Whether the journal of `out` may say so of some plan: without opening it.
   static bool may_be_published(const std::filesystem::path& out);
-  /// Removes everything: the work is done, or the disk is full.
+  /// Whether this run started it.
+  bool is_new() const { return created_; }
+  /// Whether there is work in it that a later run can use.
+  bool holds_work() const { return used_ || !created_; }
+  /// Removes everything: the work is done.
   void remove();
 
  private:

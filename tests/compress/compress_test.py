@@ -160,6 +160,29 @@ class Compress(unittest.TestCase):
         finally:
             subprocess.run(['umount', str(disk)], check=True)
 
+    def test_a_disk_that_fills_up_keeps_finished_blocks(self):
+        disk = self.folder / 'disk'
+        disk.mkdir()
+        # Room for the bytes, but not for all the files: the disk is full in the middle of coding.
+        mounted = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=16m,nr_inodes=8', 'tmpfs', str(disk)], capture_output=True)
+        if mounted.returncode:
+            self.skipTest('a small file system cannot be mounted here')
+        try:
+            words = ('--method', 'rtn', '--bits', '4')
+            done = sparing('compress', MODEL, *words, '--out', disk / 'small')
+            self.assertEqual(done.returncode, 4, done.stderr)
+            error, = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
+            self.assertIn('No space left', error)
+            self.assertIn('finished blocks are kept', error)
+            self.assertEqual([p.name for p in disk.iterdir()], ['.small.sparing-journal'])
+            self.assertFalse([p for p in disk.rglob('*') if 'partial' in p.name])
+            subprocess.run(['mount', '-o', 'remount,nr_inodes=1000', str(disk)], check=True)
+            self.assertIn('going on', sparing('compress', MODEL, *words, '--out', disk / 'small').stderr)
+            self.ok(*words, out='whole')
+            self.assertEqual(kill_test.digest(disk / 'small'), kill_test.digest(self.folder / 'whole'))
+        finally:
+            subprocess.run(['umount', str(disk)], check=True)
+
     def test_one_run_at_a_time(self):
         journal = self.folder / '.small.sparing-journal'
         journal.mkdir()
