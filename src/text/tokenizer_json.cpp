@@ -251,7 +251,7 @@ Status read_vocabulary(const Json& root, Entries& entries, TokenizerSpec& spec) 
 
 Status read_added(const Json& root, Entries& entries) {
   std::map<std::string_view, Token> by_piece;
-  for (const auto& [piece, id] : entries.model) by_piece.emplace(piece, id);
+  for (const auto& [piece, id] : entries.model) by_piece[piece] = id;  // of several equal pieces the last counts
   for (const Json& item : get(root, "added_tokens")) {
     AddedToken t;
     const auto id = id_of(get(item, "id"));
