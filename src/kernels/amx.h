@@ -4,7 +4,7 @@
 namespace sparing::kernels::amx {
 
 /// Fewer tokens fill too little of a tile: the vector kernels take them.
-inline constexpr std::int64_t kFewestTokens = 6;
+inline constexpr std::int64_t kFewestTokens = 9;
 
 void int_panels(const IntWeight&, const Q8Block* x, std::int64_t tokens, const Output&, std::int64_t begin,
                 std::int64_t end, std::byte* scratch);

@@ -5,9 +5,11 @@ namespace sparing::kernels::avx512 {
 
 void quantise(const float* x, std::int64_t tokens, std::int64_t x_stride, std::int64_t cols, std::int64_t tile,
               Q8Block* out);
-/// One token: unpacks straight into the dot products. Whole and half segments, every width; tables up to 4 bits.
-void int_gemv(const IntWeight&, const Q8Block* x, const Output&, std::int64_t begin, std::int64_t end,
-              std::byte* scratch);
+inline constexpr int kFewTokens = 4;    ///< that a panel meets at once, unpacked in registers
+inline constexpr int kMostTokens = 12;  ///< from more on, unpacking a panel into cache is quicker; at most kTileTokens
+/// A few tokens: unpacks straight into the dot products. Whole and half segments, every width; tables up to 4 bits.
+void int_gemv(const IntWeight&, const Q8Block* x, std::int64_t tokens, const Output&, std::int64_t begin,
+              std::int64_t end, std::byte* scratch);
 /// Unpacks a pair of panels to bytes, then multiplies them with all tokens.
 void int_gemm(const IntWeight&, const Q8Block* x, std::int64_t tokens, const Output&, std::int64_t begin,
               std::int64_t end, std::byte* scratch);

@@ -1,5 +1,5 @@
-// Two tokens or more. A pair of panels is unpacked to bytes in cache, then every token's dot products run over them in
-// register tiles of 2 panels x 4 tokens.
+// More tokens than a few. A pair of panels is unpacked to bytes in cache, then every token's dot products run over them
+// in register tiles of 2 panels x 4 tokens.
 
 #include "kernels/avx512.h"
 #include "kernels/avx512_common.h"

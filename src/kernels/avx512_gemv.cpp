@@ -1,4 +1,5 @@
-// One token. Weights stream through once; per block of 32 inputs and 16 rows: unpack, 8 dot products, one fma.
+// A few tokens. Weights stream through once; per block of 32 inputs and 16 rows: unpack in registers, then for each
+// token 8 dot products and one fma.
 
 #include "kernels/avx512.h"
 #include "kernels/avx512_common.h"
@@ -8,54 +9,78 @@ namespace {
 
 constexpr std::int64_t kAhead = 2048;
 
-template <int BITS, bool TABLE, bool HALF, bool MINIMA>
-void gemv(const IntWeight& w, const Q8Block* x, const Output& out, std::int64_t begin, std::int64_t end,
-          std::byte* scratch) {
-  const Groups groups = take_groups(w, scratch);
-  Ints table = _mm512_setzero_si512();
-  if constexpr (TABLE) table = table_register(w.table, BITS);
+/// 16 rows of tokens [first, first + TOKENS) of a tile.
+template <int BITS, bool TABLE, bool HALF, bool MINIMA, int TOKENS>
+inline void panel(const IntWeight& w, const Groups& groups, const std::byte* block, Ints table, const Q8Block* x,
+                  int first, Floats (&acc)[TOKENS]) {
   constexpr int kSegments = HALF ? 2 : 1, kQuads = 8 / kSegments;
-  for (std::int64_t p = begin; p < end; ++p) {
-    decode_groups(w, p, groups);
-    const std::byte* block = w.blob + w.layout.codes + p * w.layout.blocks * (64 * BITS);
-    const float *scale = groups.scale, *second = groups.second;
-    std::int32_t left = w.blocks_per_group;
-    Floats acc = _mm512_setzero_ps();
-    for (std::int64_t b = 0; b < w.layout.blocks; ++b, block += 64 * BITS) {
+  const float *scale = groups.scale, *second = groups.second;
+  std::int32_t left = w.blocks_per_group;
+  SPARING_UNROLL
+  for (int t = 0; t < TOKENS; ++t) acc[t] = _mm512_setzero_ps();
+  for (std::int64_t b = 0; b < w.layout.blocks; ++b, block += 64 * BITS) {
+    SPARING_UNROLL
+    for (int i = 0; i < BITS; ++i) _mm_prefetch(reinterpret_cast<const char*>(block + kAhead + 64 * i), _MM_HINT_T0);
+    Ints codes[8];
+    unpack_block<BITS>(block, codes);
+    if constexpr (TABLE) {
       SPARING_UNROLL
-      for (int i = 0; i < BITS; ++i) _mm_prefetch(reinterpret_cast<const char*>(block + kAhead + 64 * i), _MM_HINT_T0);
-      Ints codes[8];
-      unpack_block<BITS>(block, codes);
-      if constexpr (TABLE) {
-        SPARING_UNROLL
-        for (int q = 0; q < 8; ++q) codes[q] = _mm512_shuffle_epi8(table, codes[q]);
-      }
+      for (int q = 0; q < 8; ++q) codes[q] = _mm512_shuffle_epi8(table, codes[q]);
+    }
+    SPARING_UNROLL
+    for (int s = 0; s < kSegments; ++s) {
+      const int sum = HALF ? 1 + s : 0;
+      const Floats other = _mm512_loadu_ps(second), scales = _mm512_loadu_ps(scale);
       SPARING_UNROLL
-      for (int s = 0; s < kSegments; ++s) {
-        const int sum = HALF ? 1 + s : 0;
+      for (int t = 0; t < TOKENS; ++t) {
+        const std::int8_t* xt = x[b].codes[first + t];
         Ints even = _mm512_setzero_si512(), odd = even;
         SPARING_UNROLL
         for (int q = s * kQuads; q < (s + 1) * kQuads; q += 2) {
-          even = _mm512_dpbusd_epi32(even, codes[q], broadcast_quad(x[b].codes[0] + 4 * q));
-          odd = _mm512_dpbusd_epi32(odd, codes[q + 1], broadcast_quad(x[b].codes[0] + 4 * q + 4));
+          even = _mm512_dpbusd_epi32(even, codes[q], broadcast_quad(xt + 4 * q));
+          odd = _mm512_dpbusd_epi32(odd, codes[q + 1], broadcast_quad(xt + 4 * q + 4));
         }
         Floats dot = _mm512_cvtepi32_ps(_mm512_add_epi32(even, odd));
-        const Floats other = _mm512_loadu_ps(second);
-        if constexpr (!MINIMA) dot = _mm512_fnmadd_ps(other, broadcast(x[b].sum[sum]), dot);
-        acc = _mm512_fmadd_ps(dot, _mm512_mul_ps(_mm512_loadu_ps(scale), broadcast(x[b].scale)), acc);
-        if constexpr (MINIMA) acc = _mm512_fmadd_ps(other, broadcast(x[b].scaled_sum[sum]), acc);
-        if (HALF || --left == 0) {
-          scale += 16;
-          second += groups.step;
-          left = w.blocks_per_group;
-        }
+        if constexpr (!MINIMA) dot = _mm512_fnmadd_ps(other, broadcast(x[b].sum[sum] + first + t), dot);
+        acc[t] = _mm512_fmadd_ps(dot, _mm512_mul_ps(scales, broadcast(x[b].scale + first + t)), acc[t]);
+        if constexpr (MINIMA) acc[t] = _mm512_fmadd_ps(other, broadcast(x[b].scaled_sum[sum] + first + t), acc[t]);
+      }
+      if (HALF || --left == 0) {
+        scale += 16;
+        second += groups.step;
+        left = w.blocks_per_group;
       }
     }
-    store_rows(out, 0, p * 16, rows_left(w.rows, p * 16), acc);
   }
 }
 
-using Gemv = void (*)(const IntWeight&, const Q8Block*, const Output&, std::int64_t, std::int64_t, std::byte*);
+template <int BITS, bool TABLE, bool HALF, bool MINIMA>
+void gemv(const IntWeight& w, const Q8Block* x, std::int64_t tokens, const Output& out, std::int64_t begin,
+          std::int64_t end, std::byte* scratch) {
+  const Groups groups = take_groups(w, scratch);
+  Ints table = _mm512_setzero_si512();
+  if constexpr (TABLE) table = table_register(w.table, BITS);
+  for (std::int64_t p = begin; p < end; ++p) {
+    decode_groups(w, p, groups);
+    const std::byte* block = w.blob + w.layout.codes + p * w.layout.blocks * (64 * BITS);
+    const __mmask16 rows = rows_left(w.rows, p * 16);
+    for (std::int64_t t = 0; t < tokens; t += kFewTokens) {
+      const std::int64_t some = tokens - t < kFewTokens ? tokens - t : kFewTokens;
+      if (some == 1) {
+        Floats acc[1];
+        panel<BITS, TABLE, HALF, MINIMA, 1>(w, groups, block, table, x, static_cast<int>(t), acc);
+        store_rows(out, t, p * 16, rows, acc[0]);
+      } else {
+        Floats acc[kFewTokens];
+        panel<BITS, TABLE, HALF, MINIMA, kFewTokens>(w, groups, block, table, x, static_cast<int>(t), acc);
+        for (int i = 0; i < some; ++i) store_rows(out, t + i, p * 16, rows, acc[i]);
+      }
+    }
+  }
+}
+
+using Gemv = void (*)(const IntWeight&, const Q8Block*, std::int64_t, const Output&, std::int64_t, std::int64_t,
+                      std::byte*);
 
 template <int BITS>
 Gemv choose(bool half, bool minima) {
@@ -65,8 +90,8 @@ Gemv choose(bool half, bool minima) {
 
 }  // namespace
 
-void int_gemv(const IntWeight& w, const Q8Block* x, const Output& out, std::int64_t begin, std::int64_t end,
-              std::byte* scratch) {
+void int_gemv(const IntWeight& w, const Q8Block* x, std::int64_t tokens, const Output& out, std::int64_t begin,
+              std::int64_t end, std::byte* scratch) {
   const bool half = w.segments == SegmentKind::half, minima = has_minima(w);
   static constexpr Gemv kTables[3][2] = {{gemv<2, true, false, false>, gemv<2, true, true, false>},
                                          {gemv<3, true, false, false>, gemv<3, true, true, false>},
@@ -74,7 +99,7 @@ void int_gemv(const IntWeight& w, const Q8Block* x, const Output& out, std::int6
   static constexpr Gemv (*kWidths[])(bool, bool) = {choose<2>, choose<3>, choose<4>, choose<5>,
                                                     choose<6>, choose<7>, choose<8>};
   const Gemv chosen = w.table != nullptr ? kTables[w.spec.bits - 2][half] : kWidths[w.spec.bits - 2](half, minima);
-  chosen(w, x, out, begin, end, scratch);
+  chosen(w, x, tokens, out, begin, end, scratch);
 }
 
 }  // namespace sparing::kernels::avx512

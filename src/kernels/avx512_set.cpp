@@ -9,7 +9,8 @@ void int_panels(const IntWeight& w, const Q8Block* x, std::int64_t tokens, const
                 std::int64_t end, std::byte* scratch) {
   if (w.segments == SegmentKind::ragged) return reference::int_panels(w, x, tokens, out, begin, end, scratch);
   const bool wide_table = w.table != nullptr && w.spec.bits > 4;
-  if (tokens == 1 && w.segments != SegmentKind::quads && !wide_table) return int_gemv(w, x, out, begin, end, scratch);
+  if (tokens <= kMostTokens && w.segments != SegmentKind::quads && !wide_table)
+    return int_gemv(w, x, tokens, out, begin, end, scratch);
   int_gemm(w, x, tokens, out, begin, end, scratch);
 }
 

@@ -34,63 +34,102 @@ inline Floats add_segment(Floats acc, Ints high, Ints low, std::int32_t sum, Flo
   return acc;
 }
 
-template <int BITS, bool TABLE, bool HALF, bool MINIMA>
-void gemv(const IntWeight& w, const Q16Block* x, const Output& out, std::int64_t begin, std::int64_t end,
-          std::byte* scratch) {
-  const Groups groups = take_groups(w, scratch);
-  Ints table = _mm512_setzero_si512();
-  if constexpr (TABLE) table = table_register(w.table, BITS);
-  constexpr int kSegments = HALF ? 2 : 1, kQuads = 8 / kSegments;
-  const Floats x_scale = broadcast(x[0].scale);
-  for (std::int64_t p = begin; p < end; ++p) {
-    decode_groups(w, p, groups);
-    const std::byte* block = w.blob + w.layout.codes + p * w.layout.blocks * (64 * BITS);
-    const float *scale = groups.scale, *second = groups.second;
-    std::int32_t in_group = 0, in_piece = 0, sum = 0;
-    Floats acc = _mm512_setzero_ps();
-    Ints high[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()}, low[2] = {high[0], high[0]};
-    for (std::int64_t b = 0; b < w.layout.blocks; ++b, block += 64 * BITS) {
+/// 16 rows of tokens [first, first + TOKENS) of a tile, before the tokens' scales.
+template <int BITS, bool TABLE, bool HALF, bool MINIMA, int TOKENS>
+inline void panel(const IntWeight& w, const Groups& groups, const std::byte* block, Ints table, const Q16Block* x,
+                  int first, Floats (&acc)[TOKENS]) {
+  constexpr int kSegments = HALF ? 2 : 1, kQuads = 8 / kSegments, kChains = TOKENS == 1 ? 2 : 1;
+  const float *scale = groups.scale, *second = groups.second;
+  std::int32_t in_group = 0, in_piece = 0;
+  Ints high[TOKENS][kChains], low[TOKENS][kChains];
+  std::int32_t sums[TOKENS];
+  const auto clear = [&]() __attribute__((always_inline)) {
+    SPARING_UNROLL
+    for (int t = 0; t < TOKENS; ++t) {
       SPARING_UNROLL
-      for (int i = 0; i < BITS; ++i) _mm_prefetch(reinterpret_cast<const char*>(block + kAhead + 64 * i), _MM_HINT_T0);
-      Ints codes[8];
-      unpack_block<BITS>(block, codes);
-      if constexpr (TABLE) {
-        SPARING_UNROLL
-        for (int q = 0; q < 8; ++q) codes[q] = _mm512_shuffle_epi8(table, codes[q]);
-      }
-      const std::int8_t *xh = high_of(x, b, 0), *xl = low_of(x, b, 0);
+      for (int c = 0; c < kChains; ++c) high[t][c] = low[t][c] = _mm512_setzero_si512();
+      sums[t] = 0;
+    }
+  };
+  SPARING_UNROLL
+  for (int t = 0; t < TOKENS; ++t) acc[t] = _mm512_setzero_ps();
+  clear();
+  for (std::int64_t b = 0; b < w.layout.blocks; ++b, block += 64 * BITS) {
+    SPARING_UNROLL
+    for (int i = 0; i < BITS; ++i) _mm_prefetch(reinterpret_cast<const char*>(block + kAhead + 64 * i), _MM_HINT_T0);
+    Ints codes[8];
+    unpack_block<BITS>(block, codes);
+    if constexpr (TABLE) {
       SPARING_UNROLL
-      for (int s = 0; s < kSegments; ++s) {
+      for (int q = 0; q < 8; ++q) codes[q] = _mm512_shuffle_epi8(table, codes[q]);
+    }
+    SPARING_UNROLL
+    for (int s = 0; s < kSegments; ++s) {
+      SPARING_UNROLL
+      for (int t = 0; t < TOKENS; ++t) {
+        const std::int8_t *xh = high_of(x, b, first + t), *xl = low_of(x, b, first + t);
         SPARING_UNROLL
         for (int q = s * kQuads; q < (s + 1) * kQuads; ++q) {
-          high[q % 2] = _mm512_dpbusd_epi32(high[q % 2], codes[q], broadcast_quad(xh + 4 * q));
-          low[q % 2] = _mm512_dpbusd_epi32(low[q % 2], codes[q], broadcast_quad(xl + 4 * q));
+          Ints &h = high[t][q % kChains], &l = low[t][q % kChains];
+          h = _mm512_dpbusd_epi32(h, codes[q], broadcast_quad(xh + 4 * q));
+          l = _mm512_dpbusd_epi32(l, codes[q], broadcast_quad(xl + 4 * q));
         }
-        sum += HALF ? half_sum_of(x, b, s, 0) : sum_of(x, b, 0);
-        const bool group_ends = HALF || ++in_group == w.blocks_per_group || b + 1 == w.layout.blocks;
-        if (group_ends || ++in_piece == kWideBlocksPerPiece) {
-          const Floats other = _mm512_loadu_ps(second);
-          Ints zeros = _mm512_setzero_si512();
-          if constexpr (!MINIMA) zeros = _mm512_cvtps_epi32(other);
-          acc = add_segment<MINIMA>(acc, _mm512_add_epi32(high[0], high[1]), _mm512_add_epi32(low[0], low[1]), sum,
-                                    _mm512_loadu_ps(scale), other, zeros);
-          SPARING_UNROLL
-          for (int i = 0; i < 2; ++i) high[i] = low[i] = _mm512_setzero_si512();
-          in_piece = 0;
-          sum = 0;
+        sums[t] += HALF ? half_sum_of(x, b, s, first + t) : sum_of(x, b, first + t);
+      }
+      const bool group_ends = HALF || ++in_group == w.blocks_per_group || b + 1 == w.layout.blocks;
+      if (group_ends || ++in_piece == kWideBlocksPerPiece) {
+        const Floats other = _mm512_loadu_ps(second), scales = _mm512_loadu_ps(scale);
+        Ints zeros = _mm512_setzero_si512();
+        if constexpr (!MINIMA) zeros = _mm512_cvtps_epi32(other);
+        SPARING_UNROLL
+        for (int t = 0; t < TOKENS; ++t) {
+          Ints h = high[t][0], l = low[t][0];
+          if constexpr (kChains == 2) {
+            h = _mm512_add_epi32(h, high[t][1]);
+            l = _mm512_add_epi32(l, low[t][1]);
+          }
+          acc[t] = add_segment<MINIMA>(acc[t], h, l, sums[t], scales, other, zeros);
         }
-        if (group_ends) {
-          scale += 16;
-          second += groups.step;
-          in_group = 0;
-        }
+        clear();
+        in_piece = 0;
+      }
+      if (group_ends) {
+        scale += 16;
+        second += groups.step;
+        in_group = 0;
       }
     }
-    store_rows(out, 0, p * 16, rows_left(w.rows, p * 16), _mm512_mul_ps(acc, x_scale));
   }
 }
 
-using Gemv = void (*)(const IntWeight&, const Q16Block*, const Output&, std::int64_t, std::int64_t, std::byte*);
+template <int BITS, bool TABLE, bool HALF, bool MINIMA>
+void gemv(const IntWeight& w, const Q16Block* x, std::int64_t tokens, const Output& out, std::int64_t begin,
+          std::int64_t end, std::byte* scratch) {
+  const Groups groups = take_groups(w, scratch);
+  Ints table = _mm512_setzero_si512();
+  if constexpr (TABLE) table = table_register(w.table, BITS);
+  for (std::int64_t p = begin; p < end; ++p) {
+    decode_groups(w, p, groups);
+    const std::byte* block = w.blob + w.layout.codes + p * w.layout.blocks * (64 * BITS);
+    const __mmask16 rows = rows_left(w.rows, p * 16);
+    for (std::int64_t t = 0; t < tokens; t += kFewTokens) {
+      const std::int64_t some = tokens - t < kFewTokens ? tokens - t : kFewTokens;
+      if (some == 1) {
+        Floats acc[1];
+        panel<BITS, TABLE, HALF, MINIMA, 1>(w, groups, block, table, x, static_cast<int>(t), acc);
+        store_rows(out, t, p * 16, rows, _mm512_mul_ps(acc[0], broadcast(x[0].scale + t)));
+      } else {
+        Floats acc[kFewTokens];
+        panel<BITS, TABLE, HALF, MINIMA, kFewTokens>(w, groups, block, table, x, static_cast<int>(t), acc);
+        for (int i = 0; i < some; ++i)
+          store_rows(out, t + i, p * 16, rows, _mm512_mul_ps(acc[i], broadcast(x[0].scale + t + i)));
+      }
+    }
+  }
+}
+
+using Gemv = void (*)(const IntWeight&, const Q16Block*, std::int64_t, const Output&, std::int64_t, std::int64_t,
+                      std::byte*);
 
 template <int BITS>
 Gemv choose(bool half, bool minima) {
@@ -98,8 +137,8 @@ Gemv choose(bool half, bool minima) {
   return minima ? gemv<BITS, false, false, true> : gemv<BITS, false, false, false>;
 }
 
-void wide_gemv(const IntWeight& w, const Q16Block* x, const Output& out, std::int64_t begin, std::int64_t end,
-               std::byte* scratch) {
+void wide_gemv(const IntWeight& w, const Q16Block* x, std::int64_t tokens, const Output& out, std::int64_t begin,
+               std::int64_t end, std::byte* scratch) {
   const bool half = w.segments == SegmentKind::half, minima = has_minima(w);
   static constexpr Gemv kTables[3][2] = {{gemv<2, true, false, false>, gemv<2, true, true, false>},
                                          {gemv<3, true, false, false>, gemv<3, true, true, false>},
@@ -107,10 +146,10 @@ void wide_gemv(const IntWeight& w, const Q16Block* x, const Output& out, std::in
   static constexpr Gemv (*kWidths[])(bool, bool) = {choose<2>, choose<3>, choose<4>, choose<5>,
                                                     choose<6>, choose<7>, choose<8>};
   const Gemv chosen = w.table != nullptr ? kTables[w.spec.bits - 2][half] : kWidths[w.spec.bits - 2](half, minima);
-  chosen(w, x, out, begin, end, scratch);
+  chosen(w, x, tokens, out, begin, end, scratch);
 }
 
-// ---- two tokens or more: a pair of panels unpacked to bytes in cache, register tiles of 2 panels x 4 tokens
+// ---- more tokens: a pair of panels unpacked to bytes in cache, register tiles of 2 panels x 4 tokens
 
 struct Panels {
   const std::byte* codes[2];
@@ -326,7 +365,8 @@ void wide_panels(const IntWeight& w, const Q16Block* x, std::int64_t tokens, con
                  std::int64_t end, std::byte* scratch) {
   if (w.segments == SegmentKind::ragged) return reference::wide_panels(w, x, tokens, out, begin, end, scratch);
   const bool wide_table = w.table != nullptr && w.spec.bits > 4;
-  if (tokens == 1 && w.segments != SegmentKind::quads && !wide_table) return wide_gemv(w, x, out, begin, end, scratch);
+  if (tokens <= kMostTokens && w.segments != SegmentKind::quads && !wide_table)
+    return wide_gemv(w, x, tokens, out, begin, end, scratch);
   if (w.segments == SegmentKind::whole) return wide_gemm<Cut::whole>(w, x, tokens, out, begin, end, scratch);
   if (w.segments == SegmentKind::half) return wide_gemm<Cut::half>(w, x, tokens, out, begin, end, scratch);
   wide_gemm<Cut::quads>(w, x, tokens, out, begin, end, scratch);
