@@ -11,13 +11,13 @@
 namespace sparing {
 namespace {
 
-/// The whole pages inside `part`: what madvise may act on without touching its neighbours.
+/// All pages that `part` touches: with read-only pages, advice about a neighbour does no harm.
 void advise(Bytes part, int advice) {
   if (part.empty()) return;
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
   const auto begin = reinterpret_cast<std::uintptr_t>(part.data()), end = begin + part.size();
-  const std::uintptr_t first = (begin + page - 1) / page * page, last = end / page * page;
-  if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, advice);
+  const std::uintptr_t first = begin / page * page;
+  ::madvise(reinterpret_cast<void*>(first), end - first, advice);
 }
 
 }  // namespace

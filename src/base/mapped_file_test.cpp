@@ -59,7 +59,7 @@ TEST(MappedFile, ForgottenPagesLeaveMemoryAndComeBack) {
   EXPECT_EQ(touch(), first);
 }
 
-// Bytes that share a page with the neighbour stay: forgetting works inwards.
+// Pages shared with a neighbour go too, and come back with what they held.
 TEST(MappedFile, ForgettingAPartKeepsItsNeighbours) {
   TemporaryFolder folder;
   ASSERT_TRUE(write_file_atomically(folder / "a", std::string(10000, 'y')).ok());
@@ -69,6 +69,24 @@ TEST(MappedFile, ForgettingAPartKeepsItsNeighbours) {
   (*file)->forget((*file)->bytes().subspan(100, 9000));
   (*file)->will_need((*file)->bytes());
   for (std::byte b : (*file)->bytes()) ASSERT_EQ(static_cast<char>(b), 'y');
+}
+
+// A fault may map much more than was read, so letting go of a few bytes must give back their pages.
+TEST(MappedFile, ForgettingAFewBytesLetsGoOfTheirPage) {
+  TemporaryFolder folder;
+  constexpr std::size_t size = 32 << 20, step = 64 << 10;
+  ASSERT_TRUE(write_file_atomically(folder / "a", std::string(size, 'z')).ok());
+  const auto file = MappedFile::open(folder / "a");
+  ASSERT_TRUE(file.ok());
+  const std::uint64_t before = resident_bytes();
+  for (std::size_t at = 100; at < size; at += step) {
+    ASSERT_EQ(static_cast<char>((*file)->bytes()[at]), 'z');
+    (*file)->forget((*file)->bytes().subspan(at / step * step, step));
+    ASSERT_EQ(static_cast<char>((*file)->bytes()[at]), 'z');
+    for (std::size_t near = at / step * step; near < at / step * step + step; near += 4096)
+      (*file)->forget((*file)->bytes().subspan(near + 10, 4));
+  }
+  EXPECT_LT(resident_bytes(), before + size / 4);
 }
 
 }  // namespace

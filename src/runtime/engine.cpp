@@ -143,6 +143,7 @@ Status Engine::Impl::load_weights(const Checkpoint& checkpoint) {
   }
   for (const NeededVector& needed : schedule.vectors) {
     SPARING_TRY(std::vector<float> values, checkpoint.vector(needed.name));
+    checkpoint.forget(needed.name);  // a few bytes, but a fault may map a huge page
     if (static_cast<std::int64_t>(values.size()) != needed.size) {
       return input_error("[load] " + needed.name + ": " + std::to_string(values.size()) +
                          " values where the model needs " + std::to_string(needed.size));
