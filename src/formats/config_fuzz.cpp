@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "formats/hf_config.h"
+#include "formats/hf_quantization.h"
 #include "formats/json.h"
 #include "formats/sparing_manifest.h"
 
@@ -36,6 +37,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto json = parse_json(text, "[open] fuzz");
   if (!json.ok()) return 0;
   if (json->is_object() && json->contains("format")) read_manifest(std::string(text));
+  if (const auto scheme = read_hf_quantization(*json, "[open] fuzz");
+      !scheme.ok() && scheme.error().message.find('\n') != std::string::npos) {
+    std::abort();
+  }
   auto config = config_from_hf(*json, "[open] fuzz");
   if (!config.ok()) {
     if (config.error().message.find('\n') != std::string::npos) std::abort();

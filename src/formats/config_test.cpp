@@ -107,7 +107,7 @@ TEST(HfConfig, RefusesByName) {
       {{{"rope_interleaved", true}}, "rope_interleaved is true"},
       {{{"final_logit_softcapping", 30.0}}, "final_logit_softcapping is 30.0"},
       {{{"residual_multiplier", 0.5}}, "residual_multiplier"},
-      {{{"quantization_config", {{"quant_method", "gptq"}}}}, "gptq"},
+      {{{"quantization_config", {{"quant_method", "bitsandbytes"}}}}, "bitsandbytes"},
       {{{"hidden_size", "big"}}, "hidden_size"},
       {{{"hidden_size", 1e30}}, "hidden_size"},
       {{{"hidden_size", 0}}, "hidden width is 0"},

@@ -28,7 +28,25 @@ std::optional<DType> dense_dtype(GgmlType type) {
   }
 }
 
+std::string coding_of(const SourceTensor& source) {
+  if (source.packed == nullptr) return std::string(ggml_traits(static_cast<std::uint32_t>(source.type))->name);
+  const HfQuantization& scheme = source.packed->scheme;
+  const char* toolkit = scheme.packing == HfPacking::gptq  ? "gptq"
+                        : scheme.packing == HfPacking::awq ? "awq"
+                                                           : "compressed-tensors";
+  return std::string(toolkit) + " " + std::to_string(scheme.bits) + "b" +
+         (scheme.group == 0 ? std::string() : " g" + std::to_string(scheme.group));
+}
+
 }  // namespace
+
+std::vector<PackedPart> SourceTensor::parts() const {
+  if (packed == nullptr) return {};
+  std::vector<PackedPart> all = {packed->codes, packed->scales};
+  if (packed->zeros) all.push_back(*packed->zeros);
+  if (packed->order) all.push_back(*packed->order);
+  return all;
+}
 
 Result<std::shared_ptr<const Checkpoint>> FileCheckpoint::make(CheckpointParts parts) {
   std::shared_ptr<FileCheckpoint> checkpoint(new FileCheckpoint(std::move(parts)));
@@ -43,8 +61,9 @@ Result<std::shared_ptr<const Checkpoint>> FileCheckpoint::make(CheckpointParts p
       return input_error(checkpoint->where() + ": tensor \"" + shown(source.file_name) + "\" has shape " +
                          shape_text(source.shape) + " where the configuration needs " + shape_text(shape));
     }
-    const GgmlTraits* traits = ggml_traits(static_cast<std::uint32_t>(source.type));
-    checkpoint->entries_.push_back({shape, std::string(traits->name), source.bytes.size()});
+    std::uint64_t bytes = source.bytes.size();
+    for (const auto& part : source.parts()) bytes += part.bytes.size();
+    checkpoint->entries_.push_back({shape, coding_of(source), bytes});
   }
   return std::shared_ptr<const Checkpoint>(std::move(checkpoint));
 }
@@ -60,6 +79,12 @@ Result<const SourceTensor*> FileCheckpoint::find(const std::string& name, bool v
 
 Result<CodedWeight> FileCheckpoint::weight(const std::string& name, Arena* arena) const {
   SPARING_TRY(const SourceTensor* source, find(name, false));
+  if (source->packed != nullptr) {
+    auto unpacked = transcode_packed(*source->packed);
+    Status status = unpacked.ok() ? validate(*unpacked, true) : Status(unpacked.error());
+    if (status.ok()) return unpacked;
+    return input_error(where() + ": tensor \"" + shown(source->file_name) + "\": " + status.error().message);
+  }
   const std::int64_t rows = source->shape.rows, cols = source->shape.cols;
   Blob blob = Blob::in(source->file, source->bytes);
   const auto dtype = dense_dtype(source->type);
@@ -112,12 +137,17 @@ Result<std::vector<float>> FileCheckpoint::vector(const std::string& name) const
 Result<std::vector<Bytes>> FileCheckpoint::stored(const std::string& name) const {
   const auto found = parts_.tensors.find(name);
   if (found == parts_.tensors.end()) return internal_error(where() + ": no tensor is named " + name);
-  return std::vector<Bytes>{found->second.bytes};
+  if (found->second.packed == nullptr) return std::vector<Bytes>{found->second.bytes};
+  std::vector<Bytes> all;
+  for (const auto& part : found->second.parts()) all.push_back(part.bytes);
+  return all;
 }
 
 void FileCheckpoint::forget(const std::string& name) const {
   const auto found = parts_.tensors.find(name);
-  if (found != parts_.tensors.end()) found->second.file->forget(found->second.bytes);
+  if (found == parts_.tensors.end()) return;
+  for (const auto& part : found->second.parts()) part.file->forget(part.bytes);
+  if (found->second.packed == nullptr) found->second.file->forget(found->second.bytes);
 }
 
 }  // namespace sparing

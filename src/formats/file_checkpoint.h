@@ -10,6 +10,7 @@
 
 #include "codecs/ggml.h"
 #include "formats/checkpoint.h"
+#include "formats/hf_packed.h"
 
 namespace sparing {
 
@@ -20,6 +21,11 @@ struct SourceTensor {
   std::shared_ptr<const MappedFile> file;
   Bytes bytes;
   bool interleaved = false;  ///< rows of q or k with the halves of each head interleaved
+  /// Set for a matrix that another toolkit has packed; `type`, `file` and `bytes` are not used then.
+  std::shared_ptr<const PackedLinear> packed;
+
+  /// Its parts as they lie in files.
+  std::vector<PackedPart> parts() const;
 };
 
 struct CheckpointParts {

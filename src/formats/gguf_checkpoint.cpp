@@ -37,7 +37,7 @@ Result<std::shared_ptr<const Checkpoint>> open_gguf_checkpoint(const std::filesy
       return input_error(where + ": tensor " + name + " is missing: the model is incomplete");
     }
     const GgufTensor& tensor = *found->second;
-    SourceTensor source{name, tensor.type, {}, file, tensor.bytes, interleaved && is_rope_site(shape.name)};
+    SourceTensor source{name, tensor.type, {}, file, tensor.bytes, interleaved && is_rope_site(shape.name), {}};
     if (tensor.shape.size() > 2 || (shape.is_vector() && tensor.rows() != 1)) {
       return input_error(where + ": tensor " + name + " has " + std::to_string(tensor.shape.size()) +
                          " dimensions where the configuration needs " + (shape.is_vector() ? "1" : "2"));

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "base/atomic_file.h"
 #include "formats/carried.h"
 #include "formats/file_checkpoint.h"
@@ -60,9 +62,34 @@ bool is_redundant(const std::string& name, const ModelConfig& config) {
   return name.ends_with(".rotary_emb.inv_freq") || (config.tied_head && name == "lm_head.weight");
 }
 
-Status fill_tensors(SafetensorsSet set, const std::string& where, CheckpointParts& parts) {
+bool holds_module(const SafetensorsSet& set, const std::string& module) {
+  return set.tensors.contains(module + ".weight") || set.tensors.contains(module + ".qweight") ||
+         set.tensors.contains(module + ".weight_packed");
+}
+
+/// Toolkits that pack weights give modules without a bias one of zeros.
+bool is_zero_bias(const std::string& name, const SafetensorsSet::Item& item) {
+  const Bytes bytes = item.bytes();
+  return name.ends_with(".bias") &&
+         std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{}; });
+}
+
+Status fill_tensors(SafetensorsSet set, const std::optional<HfQuantization>& scheme, const std::string& where,
+                    CheckpointParts& parts) {
   for (const TensorShape& shape : expected_tensors(parts.config)) {
     const std::string name = hf_tensor_name(shape.name);
+    if (scheme && !shape.is_vector()) {
+      const std::string module = name.substr(0, name.size() - std::string(".weight").size());
+      SPARING_TRY(auto packed, take_packed(set, module, *scheme, shape.rows, shape.cols, where));
+      if (packed) {
+        SourceTensor source;
+        source.file_name = packed->codes.tensor.name;
+        source.shape = {"", shape.rows, shape.cols};
+        source.packed = std::make_shared<const PackedLinear>(*std::move(packed));
+        parts.tensors.emplace(shape.name, std::move(source));
+        continue;
+      }
+    }
     const auto found = set.tensors.find(name);
     if (found == set.tensors.end()) {
       return input_error(where + ": tensor " + name + " is missing: the model is incomplete, download it again");
@@ -73,11 +100,12 @@ Status fill_tensors(SafetensorsSet set, const std::string& where, CheckpointPart
       return input_error(where + ": tensor " + name + " has dtype " + std::string(name_of(item.tensor.dtype)) +
                          ", which is not supported for weights: F32, F16 and BF16 are");
     }
-    parts.tensors.emplace(shape.name, SourceTensor{name, *type, shape_of(item.tensor), item.file, item.bytes(), false});
+    parts.tensors.emplace(shape.name,
+                          SourceTensor{name, *type, shape_of(item.tensor), item.file, item.bytes(), false, {}});
     set.tensors.erase(found);
   }
   for (const auto& [name, item] : set.tensors) {
-    if (is_redundant(name, parts.config)) continue;
+    if (is_redundant(name, parts.config) || (scheme && is_zero_bias(name, item))) continue;
     return input_error(where + ": tensor \"" + shown(name) + "\" is not part of a " + parts.config.architecture +
                        " model as config.json describes it");
   }
@@ -96,6 +124,7 @@ Result<std::shared_ptr<const Checkpoint>> open_hf_checkpoint(const fs::path& pat
   SPARING_TRY(const std::string text, read_text_file(config_path, kMaxConfigBytes));
   SPARING_TRY(const nlohmann::json json, parse_json(text, "[open] " + config_path.string()));
   SPARING_TRY(parts.config, config_from_hf(json, "[open] " + config_path.string()));
+  SPARING_TRY(const auto scheme, read_hf_quantization(json, "[open] " + config_path.string()));
   if (parts.config.name.empty()) {
     parts.config.name = fs::absolute(folder).lexically_normal().filename().string();
   }
@@ -111,8 +140,8 @@ Result<std::shared_ptr<const Checkpoint>> open_hf_checkpoint(const fs::path& pat
   SPARING_TRY(SafetensorsSet set, open_safetensors(files));
   for (const auto& file : set.files) parts.total_bytes += file->bytes().size();
   // Class defaults differ between transformers' versions: the weights know whether there is a head.
-  if (!says_tied(json)) parts.config.tied_head = !set.tensors.contains("lm_head.weight");
-  SPARING_CHECK_OK(fill_tensors(std::move(set), where, parts));
+  if (!says_tied(json)) parts.config.tied_head = !holds_module(set, "lm_head");
+  SPARING_CHECK_OK(fill_tensors(std::move(set), scheme, where, parts));
 
   if (!options.tokenizer.empty()) {
     SPARING_TRY(parts.tokenizer, read_tokenizer(options.tokenizer, parts.config.vocab));

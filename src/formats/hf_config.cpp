@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 
+#include "formats/hf_quantization.h"
 #include "formats/json.h"
 
 namespace sparing {
@@ -237,7 +238,7 @@ Result<ModelConfig> config_from_hf(const json& object, const std::string& where)
   if (fields.has("quantization_config")) {
     const JsonFields quantization(fields.at("quantization_config"), where + ": quantization_config");
     SPARING_TRY(const std::string method, quantization.string("quant_method", "(no quant_method)"));
-    if (method != "sparing") {
+    if (method != "sparing" && !is_packed_method(method)) {
       return input_error(where + ": the weights are quantised with " + shown(method) +
                          ", which is not read: use the original model or its GGUF");
     }

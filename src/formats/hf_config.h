@@ -11,8 +11,8 @@
 namespace sparing {
 
 /// Reads model_type llama, mistral, qwen2 and qwen3 (with SmolLM, TinyLlama, ... which are llama). Old and new
-/// spellings of rope scaling. What cannot be computed (another activation, yarn, a quantised checkpoint) is refused by
-/// name. `where` begins the messages. An absent tie_word_embeddings is read as false: see says_tied.
+/// spellings of rope scaling. What cannot be computed (another activation, yarn, a coding that is not read) is refused
+/// by name. `where` begins the messages. An absent tie_word_embeddings is read as false: see says_tied.
 Result<ModelConfig> config_from_hf(const nlohmann::json& json, const std::string& where);
 /// Whether config.json says whether the head is tied.
 bool says_tied(const nlohmann::json& json);

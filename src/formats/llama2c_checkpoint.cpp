@@ -87,7 +87,7 @@ class Layout {
     const Bytes all = file_->bytes();
     if (at_ + bytes <= all.size()) {
       parts_.tensors.emplace(
-          name, SourceTensor{name, GgmlType::f32, {"", rows, cols}, file_, all.subspan(at_, bytes), interleaved});
+          name, SourceTensor{name, GgmlType::f32, {"", rows, cols}, file_, all.subspan(at_, bytes), interleaved, {}});
     }
     at_ += bytes;
   }

@@ -1,10 +1,13 @@
-"""What convert writes: llama.cpp runs the GGUF and transformers the directory, both with the perplexity that eval finds."""
+"""What convert writes: llama.cpp runs the GGUF and transformers the directory, both with the perplexity that eval finds. A
+compressed model's GGUF holds its very values, as the gguf package reads them."""
 import pathlib
 import tempfile
 
+import gguf
 import numpy as np
 import torch
 from oracle_support import DATA, MODELS, SPARING, check, need, run, sparing_json, tokens
+from safetensors.numpy import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 CTX, WINDOWS = 512, 4
@@ -64,3 +67,42 @@ with tempfile.TemporaryDirectory() as folder:
         ours = sparing_json('eval', out, '--text', text, '--ctx', CTX, '--chunks', WINDOWS, '--no-speed')['ppl']
         theirs = perplexity((transformers if kind == 'hf' else llama_cpp)(out), ids)
         check(f'{kind} {dtype}: perplexity {theirs:.4f} there, {ours:.4f} here', abs(theirs - ours), limit)
+
+    # What compress emits, in the types that hold it exactly.
+    def interleaved(rows, heads):
+        """q and k as GGUF has their rows."""
+        return rows.reshape(heads, 2, -1, rows.shape[1]).swapaxes(1, 2).reshape(rows.shape)
+
+    for name, parameters, expected in (('symmetric', ['--param', 'symmetric=true'], 'Q4_0'), ('zero', [], 'Q5_0'), ('minimum', ['--param', 'zero=min'], 'Q4_1')):
+        small, out, plain = folder / name, folder / f'{name}.gguf', folder / f'{name}-hf'
+        run(SPARING, 'compress', model, '--method', 'rtn', '--bits', 4, '--group', 32, *parameters, '--site', 'embed:symmetric=true', '--out', small)
+        report = sparing_json('convert', small, '--to', 'gguf', '--out', out)
+        run(SPARING, 'convert', small, '--to', 'hf', '--dtype', 'f32', '--out', plain)
+        if not all(t['exact'] for t in report['tensors']):
+            raise SystemExit(f'DIFFERS: {name}: a tensor is not exact')
+        if not any(t['type'] == expected for t in report['tensors']):
+            raise SystemExit(f'DIFFERS: {name}: no tensor is {expected}')
+        ours = {t['tensor']: t for t in report['tensors']}
+        reader, want = gguf.GGUFReader(str(out)), load_file(plain / 'model.safetensors')
+        heads, kv = (int(reader.fields[f'llama.attention.{key}'].contents()) for key in ('head_count', 'head_count_kv'))
+        parts = {'attn_q': 'self_attn.q_proj', 'attn_k': 'self_attn.k_proj', 'attn_v': 'self_attn.v_proj', 'attn_output': 'self_attn.o_proj',
+                 'ffn_gate': 'mlp.gate_proj', 'ffn_up': 'mlp.up_proj', 'ffn_down': 'mlp.down_proj', 'attn_norm': 'input_layernorm', 'ffn_norm': 'post_attention_layernorm'}
+        compared = 0
+        for tensor in reader.tensors:
+            values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+            if tensor.name == 'token_embd.weight':
+                truth = want['model.embed_tokens.weight']
+            elif tensor.name == 'output_norm.weight':
+                truth = want['model.norm.weight']
+            else:
+                _, layer, part, _ = tensor.name.split('.')
+                truth = want[f'model.layers.{layer}.{parts[part]}.weight']
+                if part in ('attn_q', 'attn_k'):
+                    truth = interleaved(truth, heads if part == 'attn_q' else kv)
+            if not np.array_equal(values.reshape(truth.shape), truth):
+                raise SystemExit(f'DIFFERS: {name}: {tensor.name} in GGUF')
+            compared += 1
+        print(f'same: {compared} tensors of {out.name} ({len(ours)} reported)')
+        mine = sparing_json('eval', small, '--text', text, '--ctx', CTX, '--chunks', WINDOWS, '--no-speed')['ppl']
+        theirs = perplexity(llama_cpp(out), ids)
+        check(f'{name}: perplexity {theirs:.4f} in llama.cpp, {mine:.4f} here', abs(theirs - mine), 0.02 * mine)
