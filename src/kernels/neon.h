@@ -14,12 +14,18 @@ void dense_panels(const DenseWeight&, const float* x, std::int64_t tokens, std::
                   std::int64_t begin, std::int64_t end, std::byte* scratch);
 void csr_panels(const CsrWeight&, const float* x, std::int64_t tokens, std::int64_t x_stride, const Output&,
                 std::int64_t begin, std::int64_t end);
+void wide_panels(const IntWeight&, const Q16Block* x, std::int64_t tokens, const Output&, std::int64_t begin,
+                 std::int64_t end, std::byte* scratch);
+void quantise_wide(const float* x, std::int64_t tokens, std::int64_t x_stride, std::int64_t cols, std::int64_t tile,
+                   Q16Block* out);
 
 }  // namespace neon
 namespace neon_dotprod {
 
 void int_panels(const IntWeight&, const Q8Block* x, std::int64_t tokens, const Output&, std::int64_t begin,
                 std::int64_t end, std::byte* scratch);
+void wide_panels(const IntWeight&, const Q16Block* x, std::int64_t tokens, const Output&, std::int64_t begin,
+                 std::int64_t end, std::byte* scratch);
 
 }  // namespace neon_dotprod
 }  // namespace sparing::kernels

@@ -4,7 +4,6 @@
 #include "kernels/csr_panels.h"
 #include "kernels/neon.h"
 #include "kernels/neon_common.h"
-#include "kernels/reference.h"
 
 namespace sparing::kernels {
 namespace neon {
@@ -119,13 +118,13 @@ const KernelSet neon_kernels = {.int_panels = neon::int_panels,
                                 .dense_panels = neon::dense_panels,
                                 .csr_panels = neon::csr_panels,
                                 .quantise = neon::quantise,
-                                .wide_panels = reference::wide_panels,
-                                .quantise_wide = reference::quantise_wide};
+                                .wide_panels = neon::wide_panels,
+                                .quantise_wide = neon::quantise_wide};
 const KernelSet neon_dotprod_kernels = {.int_panels = neon_dotprod::int_panels,
                                         .dense_panels = neon::dense_panels,
                                         .csr_panels = neon::csr_panels,
                                         .quantise = neon::quantise,
-                                        .wide_panels = reference::wide_panels,
-                                        .quantise_wide = reference::quantise_wide};
+                                        .wide_panels = neon_dotprod::wide_panels,
+                                        .quantise_wide = neon::quantise_wide};
 
 }  // namespace sparing::kernels
