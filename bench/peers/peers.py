@@ -111,14 +111,15 @@ class OpenVino:
 
 class Sparing:
     def __init__(self, model, threads, binary):
-        self.model, self.threads, self.binary = Path(model), threads, binary
-        self.name = f'sparing {self.model.name}'
+        path, _, self.precision = str(model).partition('@')
+        self.model, self.threads, self.binary = Path(path), threads, binary
+        self.name = f'sparing {self.model.name}' + f' {self.precision}' * bool(self.precision)
         files = [self.model] if self.model.is_file() else [f for f in self.model.rglob('*') if f.is_file()]
         self.bytes = sum(f.stat().st_size for f in files)
 
     def bench(self, prompt, decode):
         result = subprocess.run([self.binary, 'bench', self.model, '--prompt', str(prompt), '--decode', str(decode), '--batch', '1',
-                                 '--threads', str(self.threads), '--json'], check=True, capture_output=True, text=True)
+                                 '--threads', str(self.threads), '--precision', self.precision or 'declared', '--json'], check=True, capture_output=True, text=True)
         return json.loads(result.stdout)
 
     def measure(self, prompt, decode):
@@ -127,8 +128,10 @@ class Sparing:
         return {'prompt': first['prompt_tokens_per_s'], 'decode': long['decode_tokens_per_s']}
 
 
-def kl_of(model, reference, text, binary):
-    result = subprocess.run([binary, 'eval', model, '--against', reference, '--text', text, '--ctx', '512', '--chunks', '24', '--json'],
+def kl_of(contender, reference, text, binary):
+    precision = getattr(contender, 'precision', '') or 'declared'
+    result = subprocess.run([binary, 'eval', contender.model, '--against', reference, '--precision', precision, '--against-precision', 'f32',
+                             '--text', text, '--ctx', '512', '--chunks', '24', '--json'],
                             check=True, capture_output=True, text=True)
     return json.loads(result.stdout)['kld_mean']
 
@@ -144,7 +147,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--setup', action='store_true', help='build the peers under build/peers and stop')
     parser.add_argument('--reference', type=Path, default=ROOT / 'models' / 'twin.gguf', help='F16 GGUF that all files are made from')
-    parser.add_argument('--sparing', type=Path, nargs='*', default=[], help='models to time with Sparing (directories or GGUF)')
+    parser.add_argument('--sparing', nargs='*', default=[], help='models to time with Sparing: PATH or PATH@PRECISION (int8, int16, f32)')
     parser.add_argument('--binary', type=Path, default=ROOT / 'build' / 'release' / 'sparing')
     parser.add_argument('--quants', nargs='*', default=QUANTS)
     parser.add_argument('--threads', type=int, default=2)
@@ -198,9 +201,8 @@ def main():
         if isinstance(contender, Sparing):
             row['details'] = contender.details
         if options.kl:
-            target = getattr(contender, 'model', None)
-            if target is not None:
-                row['kl'] = kl_of(target, options.reference, options.kl, options.binary)
+            if hasattr(contender, 'model'):
+                row['kl'] = kl_of(contender, options.reference, options.kl, options.binary)
                 line += f' {row["kl"]:9.4f}'
         report['contenders'].append(row)
         print(line)
