@@ -1,25 +1,33 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "base/atomic_file.h"
 #include "base/interrupt.h"
 #include "base/progress.h"
 #include "base/units.h"
 #include "cli/commands.h"
 #include "cli/engine_args.h"
 #include "cli/table.h"
+#include "eval/choice_tasks.h"
 #include "eval/engine_logits.h"
 #include "eval/evaluate.h"
+#include "eval/layer_figures.h"
+#include "eval/report.h"
 #include "eval/speed.h"
+#include "formats/staging.h"
 
 namespace sparing::cli {
 namespace {
 
 struct Options {
   ModelArgs candidate, reference;
+  std::vector<std::string> more;
   EngineArgs engine;
-  std::string text;
+  std::string text, tasks, labels, out;
+  std::int64_t limit = 0;
   std::int64_t context = 512, chunks = 0;
   std::string reference_precision;
   bool skip_speed = false;
@@ -89,82 +97,248 @@ Status add_speed(Engine& engine, const Windows& windows, const std::string& suff
   return {};
 }
 
+std::string percent(const Share& share) {
+  return fixed(100 * share.value, 2) + " (" + fixed(100 * share.low, 1) + " to " + fixed(100 * share.high, 1) + ")";
+}
+
+std::string tasks_text(const ReportInput& input, const JudgedModel& candidate) {
+  const ChoiceSummary mine = summarise(input.tasks, candidate.scores);
+  std::optional<ChoiceSummary> theirs;
+  if (input.reference) theirs = summarise(input.tasks, input.reference->scores);
+  Table table({std::to_string(mine.tasks) + " questions", ">candidate", ">reference"});
+  const auto row = [&](const char* name, const std::string& a, const std::string& b) {
+    table.row({name, a, theirs ? b : ""});
+  };
+  row("accuracy, % (95 %)", percent(mine.accuracy), theirs ? percent(theirs->accuracy) : "");
+  row("accuracy by length, %", percent(mine.accuracy_norm), theirs ? percent(theirs->accuracy_norm) : "");
+  row("likelihood of the answer, %", fixed(100 * mine.likelihood, 2), theirs ? fixed(100 * theirs->likelihood, 2) : "");
+  if (!input.reference) return table.text();
+  const ChoiceComparison c = compare(input.tasks, input.reference->scores, candidate.scores);
+  table.row({"flips, % (95 %)", percent(c.flips), ""});
+  table.row({"  lost, won", std::to_string(c.lost) + ", " + std::to_string(c.won), ""});
+  table.row({"  p (McNemar, exact)", fixed(c.p_value, 3), ""});
+  table.row({"kept of the reference's right answers, %", percent(c.retained), ""});
+  return table.text();
+}
+
+/// The labels beside a file: valid.jsonl has valid-labels.lst.
+std::string labels_path(const Options& options) {
+  if (!options.labels.empty()) return options.labels;
+  const std::filesystem::path tasks(options.tasks);
+  const std::filesystem::path beside = tasks.parent_path() / (tasks.stem().string() + "-labels.lst");
+  std::error_code error;
+  return std::filesystem::is_regular_file(beside, error) ? beside.string() : std::string();
+}
+
+Status read_tasks(const Options& options, ReportInput& input) {
+  SPARING_TRY(const std::string lines, read_text_argument(options.tasks, "eval"));
+  std::string labels;
+  if (const std::string path = labels_path(options); !path.empty()) {
+    SPARING_TRY(labels, read_text_file(path));
+    if (labels.empty()) return input_error("[eval] " + path + " is empty: an answer a line is needed");
+  }
+  SPARING_TRY(input.tasks, read_choice_tasks(lines, labels, "[eval] " + options.tasks, options.limit));
+  input.tasks_name = std::filesystem::path(options.tasks).filename().string();
+  return {};
+}
+
+Status score(const LoadedModel& model, const ReportInput& input, JudgedModel& judged) {
+  if (input.tasks.empty()) return {};
+  Progress progress("tasks", static_cast<std::int64_t>(input.tasks.size()), "questions");
+  SPARING_TRY(judged.scores, score_choices(*model.engine, *model.tokenizer, input.tasks, [&] { progress.advance(); }));
+  progress.finish();
+  return {};
+}
+
+JudgedModel judged_from(const LoadedModel& model) {
+  JudgedModel judged;
+  const std::filesystem::path path = model.checkpoint->path().lexically_normal();
+  judged.name = (path.has_filename() ? path : path.parent_path()).filename().string();
+  judged.bytes = model.checkpoint->total_bytes();
+  return judged;
+}
+
+/// What is shared by all candidates of one call.
+struct Judge {
+  const Options& options;
+  const Session& session;
+  std::string text;
+  LoadedModel reference;  ///< engine null where there is none
+  std::unique_ptr<EngineLogits> live;
+  std::unique_ptr<ReferenceLogits> recorded;  ///< where several candidates share it
+  ReportInput input;
+
+  bool compared() const { return reference.engine != nullptr; }
+
+  Result<LogitsSource*> reference_logits(const Windows& windows) {
+    if (!compared()) return static_cast<LogitsSource*>(nullptr);
+    if (live == nullptr) live = std::make_unique<EngineLogits>(*reference.engine);
+    if (options.more.empty()) return static_cast<LogitsSource*>(live.get());
+    if (recorded == nullptr) {
+      SPARING_TRY(recorded, ReferenceLogits::record(*live, windows, std::filesystem::temp_directory_path()));
+    }
+    return static_cast<LogitsSource*>(recorded.get());
+  }
+
+  Status judge_text(const LoadedModel& candidate, JudgedModel& judged, nlohmann::json& json) {
+    if (options.context > candidate.engine->config().context) {
+      return usage_error("[eval] --ctx " + std::to_string(options.context) + ": the model was made for " +
+                         std::to_string(candidate.engine->config().context) + " positions at most");
+    }
+    const std::vector<Token> tokens = candidate.tokenizer->encode(text, true, false);
+    if (compared()) SPARING_CHECK_OK(check_same_tokens(candidate, reference, tokens, text));
+    const Token bos = candidate.tokenizer->adds_bos() ? candidate.tokenizer->bos() : -1;
+    SPARING_TRY(const Windows windows, make_windows(tokens, options.context, options.chunks, bos));
+    if (options.chunks > windows.count) {
+      note(session, "note: the text holds " + std::to_string(windows.count) + " windows of " +
+                        std::to_string(options.context) + " tokens; --chunks asked for " +
+                        std::to_string(options.chunks));
+    }
+    EngineLogits mine(*candidate.engine);
+    SPARING_TRY(LogitsSource * theirs, reference_logits(windows));
+    Progress progress("eval", windows.count, "windows");
+    EvalOptions eval_options;
+    eval_options.on_window = [&](const EvalReport& so_far) {
+      std::string line = "perplexity " + fixed(so_far.ppl.value, 3);
+      if (so_far.against) line += ", KL " + fixed(so_far.against->kld_mean.value, 4);
+      progress.advance(1, line);
+    };
+    SPARING_TRY(judged.text, evaluate(mine, theirs, windows, candidate.engine->pool(), eval_options));
+    progress.finish();
+    json = to_json(*judged.text);
+    if (options.skip_speed) return {};
+    SPARING_CHECK_OK(add_speed(*candidate.engine, windows, "", json));
+    judged.tokens_per_s = json["tokens_per_s"].get<double>();
+    if (!compared()) return {};
+    SPARING_CHECK_OK(add_speed(*reference.engine, windows, "_ref", json));
+    input.reference->tokens_per_s = json["tokens_per_s_ref"].get<double>();
+    return {};
+  }
+
+  /// One candidate's figures, and what a person reads of them.
+  Result<nlohmann::json> judge(const std::string& model, std::string& said) {
+    ModelArgs args = options.candidate;
+    args.model = model;
+    SPARING_TRY(const LoadedModel candidate, load_model(args, options.engine, session, options.context));
+    JudgedModel judged = judged_from(candidate);
+    nlohmann::json json = nlohmann::json::object();
+    if (!text.empty()) SPARING_CHECK_OK(judge_text(candidate, judged, json));
+    SPARING_CHECK_OK(score(candidate, input, judged));
+    json["bytes"] = judged.bytes;
+    json["candidate"] = candidate.checkpoint->path().string();
+    if (compared()) {
+      json["bytes_ref"] = reference.checkpoint->total_bytes();
+      json["reference"] = reference.checkpoint->path().string();
+    }
+    if (!options.out.empty()) {
+      SPARING_TRY(judged.layers, layer_figures(*candidate.checkpoint, reference.checkpoint.get()));
+    }
+    if (!options.more.empty()) said += (said.empty() ? "" : "\n") + judged.name + "\n";
+    if (judged.text) said += report_text(*judged.text, json, compared());
+    if (!input.tasks.empty()) {
+      json["tasks"] = choices_json(input, judged);
+      said += (judged.text ? "\n" : "") + tasks_text(input, judged);
+    }
+    input.candidates.push_back(std::move(judged));
+    return json;
+  }
+};
+
+Status write_report(const ReportInput& input, const std::string& out) {
+  SPARING_TRY(StagingFolder staging, StagingFolder::create(out));
+  for (const auto& [name, text] :
+       {std::pair{"index.html", report_html(input)},
+        {"report.md", report_markdown(input)},
+        {"report.json", report_json(input).dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n"}}) {
+    if (Status status = write_file_atomically(staging.path() / name, text); !status.ok()) {
+      return staging.explain(std::move(status).error());
+    }
+  }
+  return staging.publish();
+}
+
 Status run_eval(const Options& options, const Session& session) {
   catch_interrupts();
   if (options.context < 4) {
     return usage_error("[eval] --ctx " + std::to_string(options.context) + ": at least 4 tokens a window");
   }
-  SPARING_TRY(const std::string text, read_text_argument(options.text, "eval"));
-  if (text.empty()) {
-    return input_error("[eval] " + options.text + " is empty: a window of " + std::to_string(options.context) +
-                       " tokens needs about " + std::to_string(4 * options.context) + " bytes of text");
+  if (options.text.empty() && options.tasks.empty()) {
+    return usage_error("[eval] nothing to judge by: give --text, --tasks or both");
   }
-  SPARING_TRY(const LoadedModel candidate, load_model(options.candidate, options.engine, session, options.context));
-  if (options.context > candidate.engine->config().context) {
-    return usage_error("[eval] --ctx " + std::to_string(options.context) + ": the model was made for " +
-                       std::to_string(candidate.engine->config().context) + " positions at most");
+  if (!options.out.empty()) SPARING_CHECK_OK(refuse_existing(options.out));
+  Judge judge{options, session, {}, {}, {}, {}, {}};
+  if (!options.text.empty()) {
+    SPARING_TRY(judge.text, read_text_argument(options.text, "eval"));
+    if (judge.text.empty()) {
+      return input_error("[eval] " + options.text + " is empty: a window of " + std::to_string(options.context) +
+                         " tokens needs about " + std::to_string(4 * options.context) + " bytes of text");
+    }
+    judge.input.text_name = std::filesystem::path(options.text).filename().string();
   }
-  const bool compared = !options.reference.model.empty();
-  LoadedModel reference;
-  if (compared) {
+  if (!options.tasks.empty()) SPARING_CHECK_OK(read_tasks(options, judge.input));
+  if (!options.reference.model.empty()) {
     EngineArgs engine = options.engine;
     if (!options.reference_precision.empty()) engine.precision = options.reference_precision;
-    SPARING_TRY(reference, load_model(options.reference, engine, session, options.context));
+    SPARING_TRY(judge.reference, load_model(options.reference, engine, session, options.context));
+    JudgedModel reference = judged_from(judge.reference);
+    SPARING_CHECK_OK(score(judge.reference, judge.input, reference));
+    if (!options.out.empty()) {
+      SPARING_TRY(reference.layers, layer_figures(*judge.reference.checkpoint, nullptr));
+    }
+    judge.input.reference = std::move(reference);
   }
 
-  const std::vector<Token> tokens = candidate.tokenizer->encode(text, true, false);
-  if (compared) SPARING_CHECK_OK(check_same_tokens(candidate, reference, tokens, text));
-  const Token bos = candidate.tokenizer->adds_bos() ? candidate.tokenizer->bos() : -1;
-  SPARING_TRY(const Windows windows, make_windows(tokens, options.context, options.chunks, bos));
-  if (options.chunks > windows.count) {
-    note(session, "note: the text holds " + std::to_string(windows.count) + " windows of " +
-                      std::to_string(options.context) + " tokens; --chunks asked for " +
-                      std::to_string(options.chunks));
+  std::string said;
+  SPARING_TRY(nlohmann::json json, judge.judge(options.candidate.model, said));
+  if (!options.more.empty()) {
+    nlohmann::json all = nlohmann::json::array({json});
+    for (const std::string& model : options.more) {
+      SPARING_TRY(nlohmann::json next, judge.judge(model, said));
+      all.push_back(std::move(next));
+    }
+    json["candidates"] = std::move(all);
   }
-
-  EngineLogits mine(*candidate.engine);
-  std::unique_ptr<EngineLogits> theirs;
-  if (compared) theirs = std::make_unique<EngineLogits>(*reference.engine);
-  Progress progress("eval", windows.count, "windows");
-  EvalOptions eval_options;
-  eval_options.on_window = [&](const EvalReport& so_far) {
-    std::string line = "perplexity " + fixed(so_far.ppl.value, 3);
-    if (so_far.against) line += ", KL " + fixed(so_far.against->kld_mean.value, 4);
-    progress.advance(1, line);
-  };
-  SPARING_TRY(const EvalReport report, evaluate(mine, theirs.get(), windows, candidate.engine->pool(), eval_options));
-  progress.finish();
-
-  nlohmann::json json = to_json(report);
-  json["bytes"] = candidate.checkpoint->total_bytes();
-  json["candidate"] = candidate.checkpoint->path().string();
-  if (compared) {
-    json["bytes_ref"] = reference.checkpoint->total_bytes();
-    json["reference"] = reference.checkpoint->path().string();
+  if (!options.out.empty()) {
+    SPARING_CHECK_OK(write_report(judge.input, options.out));
+    json["report"] = options.out;
+    said += "\nreport: " + (std::filesystem::path(options.out) / "index.html").string() + "\n";
   }
-  if (!options.skip_speed) {
-    SPARING_CHECK_OK(add_speed(*candidate.engine, windows, "", json));
-    if (compared) SPARING_CHECK_OK(add_speed(*reference.engine, windows, "_ref", json));
-  }
-  return session.common.json ? print_json(json) : print(report_text(report, json, compared));
+  return session.common.json ? print_json(json) : print(said);
 }
 
 }  // namespace
 
 void register_eval(CLI::App& app, Session& session) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = add_command(
-      app, session, kLookGroup, "eval", "Measure perplexity, and divergence from a reference model",
-      {"sparing eval models/smollm2.gguf --text wiki.test.raw --chunks 24",
-       "sparing eval my-model --against models/twin.gguf --text wiki.test.raw --ctx 512 --chunks 24 --json"});
+  CLI::App* command =
+      add_command(app, session, kLookGroup, "eval", "Measure perplexity, tasks, and divergence from a reference model",
+                  {"sparing eval models/smollm2.gguf --text wiki.test.raw --chunks 24",
+                   "sparing eval my-model --against models/twin.gguf --text wiki.test.raw --ctx 512 --chunks 24 --json",
+                   "sparing eval small smaller --against models/twin.gguf --text wiki.test.raw --chunks 24 --tasks "
+                   "piqa/valid.jsonl "
+                   "--out report"});
   add_model(command, options->candidate, "The model to judge");
   command->get_option("MODEL")->description("The model to judge: file, directory or org/model");
+  command->add_option("MORE", options->more, "More models to judge the same way")->type_name("MODEL");
   command
       ->add_option("--against", options->reference.model, "Reference model: adds KL divergence and agreement with it")
       ->type_name("MODEL");
   command->add_option("--text", options->text, "Text to predict ('-': standard input); never the calibration text")
-      ->type_name("FILE")
-      ->required();
+      ->type_name("FILE");
+  command
+      ->add_option("--tasks", options->tasks,
+                   "Multiple-choice questions, one JSON object a line (PIQA's fields, HellaSwag's, ARC's, MMLU's)")
+      ->type_name("FILE");
+  command
+      ->add_option("--labels", options->labels,
+                   "Answers to --tasks, a line each; else NAME-labels.lst beside NAME.jsonl")
+      ->type_name("FILE");
+  command->add_option("--limit", options->limit, "Questions to ask, from the first; 0: all")
+      ->type_name("N")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_option("--out", options->out, "New folder for a report: index.html with plots, report.md, report.json")
+      ->type_name("DIR");
   command->add_option("--ctx", options->context, "Tokens a window; the second half of each is scored")
       ->type_name("N")
       ->capture_default_str();

@@ -30,7 +30,8 @@ Estimate exponential(const Estimate& log) {
   return {value, value * log.error};
 }
 
-EvalReport summarise(const Tokens& tokens, std::size_t n, bool compared) {
+/// `scored`: positions a window, so that token i is at position i % scored.
+EvalReport summarise(const Tokens& tokens, std::size_t n, std::size_t scored, bool compared) {
   const auto first = [n](const std::vector<double>& values) { return std::span<const double>(values.data(), n); };
   EvalReport report;
   report.scored_tokens = static_cast<std::int64_t>(n);
@@ -54,6 +55,9 @@ EvalReport summarise(const Tokens& tokens, std::size_t n, bool compared) {
   double squares = 0;
   for (std::size_t i = 0; i < n; ++i) squares += tokens.delta_p[i] * tokens.delta_p[i];
   d.delta_p_rms = std::sqrt(squares / static_cast<double>(n));
+  d.kld_by_position.assign(scored, 0.0);
+  for (std::size_t i = 0; i < n; ++i) d.kld_by_position[i % scored] += tokens.kl[i];
+  for (double& kl : d.kld_by_position) kl /= static_cast<double>(n / scored);
   return report;
 }
 
@@ -120,7 +124,8 @@ Result<EvalReport> evaluate(LogitsSource& candidate, LogitsSource* reference, co
     }
     const bool last = w + 1 == windows.count;
     if (last || options.on_window) {
-      report = summarise(tokens, static_cast<std::size_t>((w + 1) * scored), compared);
+      report =
+          summarise(tokens, static_cast<std::size_t>((w + 1) * scored), static_cast<std::size_t>(scored), compared);
       report.context = windows.context;
       report.windows = w + 1;
       report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

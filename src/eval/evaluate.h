@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <vector>
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -24,6 +25,7 @@ struct Divergence {
   Estimate top1_agreement;  ///< share of positions whose most likely token is the same
   Estimate delta_p_mean;    ///< p_candidate(token) - p_reference(token)
   double delta_p_rms = 0;
+  std::vector<double> kld_by_position;  ///< mean over the windows of each scored position
 };
 
 struct EvalReport {
