@@ -17,9 +17,9 @@ body{margin:0 auto;max-width:1080px;padding:32px 24px 64px;background:var(--pape
 font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 h1{font-size:26px;margin:0 0 4px}h2{font-size:19px;margin:40px 0 12px;padding-top:16px;border-top:1px solid var(--rule)}
 p{max-width:72ch}.soft{color:var(--soft)}
-.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-th,td{padding:6px 12px;text-align:right;border-bottom:1px solid var(--rule);white-space:nowrap}
-th{font-weight:600;color:var(--soft);font-size:13px}th:first-child,td:first-child{text-align:left}
+.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:14px;font-variant-numeric:tabular-nums}
+th,td{padding:6px 9px;text-align:right;border-bottom:1px solid var(--rule);white-space:nowrap}
+th{font-weight:600;color:var(--soft);font-size:13px;white-space:normal;vertical-align:bottom}th:first-child,td:first-child{text-align:left}
 tr.ref td{color:var(--soft);font-style:italic}
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(420px,1fr));gap:20px}
 figure{margin:0;padding:14px 16px;background:var(--card);border:1px solid var(--rule);border-radius:8px}
