@@ -11,6 +11,7 @@
 #include "base/progress.h"
 #include "lab/math/gemm.h"
 #include "lab/pass.h"
+#include "lab/reconstruct.h"
 
 // OpenBLAS's own threads would fight with ours, and split products differently for each number of them.
 extern "C" void openblas_set_num_threads(int) __attribute__((weak));
@@ -28,8 +29,12 @@ double since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+std::string block_name(std::size_t index) {
+  return "layers." + std::to_string(index);
+}
+
 struct Timing {
-  double forward = 0, moments = 0, coding = 0;
+  double forward = 0, moments = 0, coding = 0, training = 0;
 };
 
 // Sums over the tokens at one stage.
@@ -51,6 +56,9 @@ class Calibration {
  private:
   Status embed();
   Status block(const Graph& graph, const std::string& name);
+  Status train(const Graph& graph, const std::string& name, const TrainingSchedule& schedule,
+               std::map<std::string, CodedWeight>& coded);
+  Result<ActivationMatrix> target_on_present_inputs(const Graph& graph);
   Status head();
   bool done(const Graph& graph) const;
   bool wants_statistics(const std::string& site) const {
@@ -167,10 +175,76 @@ Status Calibration::code(const Stage& stage, const Gathered& sums, std::map<std:
   return {};
 }
 
+// The original block on the inputs that the coded model gives it. Leaves those inputs entered.
+Result<ActivationMatrix> Calibration::target_on_present_inputs(const Graph& graph) {
+  const Stage whole = lab::whole_graph(graph);
+  SPARING_TRY(const Weights weights, lab::load_weights(checkpoint_, graph, whole.first, whole.last, at::kFloat));
+  SPARING_CHECK_OK(now_->advance(graph, whole, weights));
+  return now_->take(graph.output);
+}
+
+// Trains what the coder gave out for this block, and runs the text through the result.
+Status Calibration::train(const Graph& graph, const std::string& name, const TrainingSchedule& schedule,
+                          std::map<std::string, CodedWeight>& coded) {
+  const auto start = Clock::now();
+  const auto restart = [&] {
+    now_->rewind(graph);
+    now_->enter(graph);
+    now_->hold_input();
+  };
+  restart();
+  ActivationMatrix own_target;
+  if (schedule.target == TrainingSchedule::Target::block) {
+    SPARING_TRY(own_target, target_on_present_inputs(graph));
+  }
+  const Stage whole = lab::whole_graph(graph);
+  const auto replaced = [&](const std::string& site) -> const CodedWeight* {
+    const auto found = coded.find(site);
+    return found != coded.end() ? &found->second : coder_.finished(site);
+  };
+  std::map<std::string, TrainableWeight*> sites;
+  for (auto& [site, weight] : coded)
+    if (TrainableWeight* const trainable = coder_.trainable(site)) sites.emplace(site, trainable);
+  {
+    SPARING_TRY(const Weights fixed,
+                lab::load_weights(checkpoint_, graph, whole.first, whole.last, at::kFloat, replaced));
+    SPARING_TRY(const lab::ReconstructionReport report,
+                lab::reconstruct({.text = text_,
+                                  .block = graph,
+                                  .fixed = fixed,
+                                  .input = now_->value(graph.input),
+                                  .target = own_target ? own_target : original_->value(graph.output),
+                                  .sites = sites,
+                                  .schedule = schedule},
+                                 pool_));
+    char text[160];
+    std::snprintf(text, sizeof text, "block error %.3g -> %.3g after %lld of %lld steps%s", report.before, report.after,
+                  static_cast<long long>(report.kept_step), static_cast<long long>(schedule.steps),
+                  report.diverged ? ", then it diverged" : "");
+    log_debug("[calibrate] " + name + ": " + text);
+    if (report.diverged || report.kept_step == 0)
+      log_warning("[calibrate] " + name + ": " + text + (report.kept_step == 0 ? ": its start is kept" : ""));
+    for (const auto& [site, trainable] : sites) {
+      SPARING_TRY(coded[site], coder_.trained(site, text));
+    }
+  }
+  own_target = {};
+  now_->rewind(graph);
+  now_->enter(graph);
+  SPARING_TRY(const Weights weights,
+              lab::load_weights(checkpoint_, graph, whole.first, whole.last, at::kFloat, replaced));
+  SPARING_CHECK_OK(now_->advance(graph, whole, weights));
+  now_->release(whole);
+  timing_.training += since(start);
+  return {};
+}
+
 Status Calibration::block(const Graph& graph, const std::string& name) {
   now_->enter(graph);
   if (original_) original_->enter(graph);
   const bool finished = done(graph);
+  const TrainingSchedule schedule = finished ? TrainingSchedule{} : coder_.schedule(name);
+  if (schedule.steps > 0) now_->hold_input();
   std::map<std::string, CodedWeight> coded;
   for (const Stage& stage : finished ? std::vector{lab::whole_graph(graph)} : lab::cut_into_stages(graph)) {
     SPARING_CHECK_OK(advance(graph, stage, coded));
@@ -181,6 +255,7 @@ Status Calibration::block(const Graph& graph, const std::string& name) {
     now_->release(stage);
     if (original_) original_->release(stage);
   }
+  if (schedule.steps > 0) SPARING_CHECK_OK(train(graph, name, schedule, coded));
   now_->leave(graph);
   if (original_) original_->leave(graph);
   return finished ? Status() : coder_.finish_block(name);
@@ -236,9 +311,14 @@ Status Calibration::run(const std::vector<std::vector<Token>>& sequences) {
     return std::ranges::any_of(graph.ops,
                                [&](const Op& op) { return op.kind == OpKind::linear && wants_damage(op.site); });
   };
+  bool compares = asks(model_.head);
+  for (std::size_t i = 0; i < graphs.size() && !compares; ++i) {
+    const TrainingSchedule schedule = coder_.schedule(block_name(i));
+    compares = asks(*graphs[i]) ||
+               (!done(*graphs[i]) && schedule.steps > 0 && schedule.target == TrainingSchedule::Target::original);
+  }
   now_ = std::make_unique<Pass>(text_, activations_, pool_);
-  if (std::ranges::any_of(model_.blocks, asks) || asks(model_.head))
-    original_ = std::make_unique<Pass>(text_, activations_, pool_);
+  if (compares) original_ = std::make_unique<Pass>(text_, activations_, pool_);
   SPARING_CHECK_OK(embed());
   std::size_t last = graphs.size();  // blocks that must run: none after the last that is not finished
   if (coder_.finished(head_site()))
@@ -249,11 +329,11 @@ Status Calibration::run(const std::vector<std::vector<Token>>& sequences) {
   for (std::size_t i = 0; i < last; ++i) {
     const auto start = Clock::now();
     timing_ = {};
-    const std::string name = "layers." + std::to_string(i);
+    const std::string name = block_name(i);
     SPARING_CHECK_OK(block(*graphs[i], name));
     char text[160];
-    std::snprintf(text, sizeof text, "[calibrate] %s: %.2f s (forward %.2f, moments %.2f, coding %.2f)", name.c_str(),
-                  since(start), timing_.forward, timing_.moments, timing_.coding);
+    std::snprintf(text, sizeof text, "[calibrate] %s: %.2f s (forward %.2f, moments %.2f, coding %.2f, training %.2f)",
+                  name.c_str(), since(start), timing_.forward, timing_.moments, timing_.coding, timing_.training);
     log_debug(text);
     if (i + 1 == resumed) progress.resume_at(static_cast<std::int64_t>(resumed));
     if (i >= resumed) progress.advance(1, name);

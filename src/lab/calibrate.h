@@ -9,6 +9,7 @@
 
 #include "formats/checkpoint.h"
 #include "lab/math/statistics.h"
+#include "lab/math/trainable.h"
 #include "text/tokenizer.h"
 
 namespace sparing {
@@ -27,6 +28,14 @@ class SiteCoder {
   virtual bool wants_damage(const std::string&) const { return false; }
   /// Codes the site. statistics: null unless wanted (and for an embedding that is not also the head).
   virtual Result<CodedWeight> code(const std::string& site, const Statistics* statistics) = 0;
+  /// How a block's sites are trained together, once all of them are coded. By default not at all.
+  virtual TrainingSchedule schedule(const std::string&) const { return {}; }
+  /// What there is to train at a site that code() has been called for in this block; null: it stays as coded.
+  virtual TrainableWeight* trainable(const std::string&) { return nullptr; }
+  /// The site's training is over; its weight is what the trainable now codes to. report: for people, may be empty.
+  virtual Result<CodedWeight> trained(const std::string& site, const std::string&) {
+    return internal_error("[calibrate] " + site + ": training was not asked for");
+  }
   /// Every site of a block ("embed", "layers.3", "head") is coded. Not called for blocks that were finished before.
   virtual Status finish_block(const std::string& block) = 0;
 };
@@ -37,10 +46,11 @@ struct CalibrationOptions {
   std::filesystem::path scratch = {};  ///< folder of that file; empty: the system's folder for temporary files
 };
 
-/// Runs the sequences through the model. Peak memory: one block's weights and statistics, and the activations (which
-/// max_ram moves to a file). Bits do not depend on threads, nor on which blocks were finished before. Errors: no
-/// sequences, tokens out of range, activations that overflow, an interrupt, whatever the coder returns. Calibrating on
-/// fewer tokens than a site has inputs is a warning that says how many it takes.
+/// Runs the sequences through the model. Peak memory: one block's weights and statistics, or what training it takes
+/// (lab/reconstruct.h), and the activations (which max_ram moves to a file). Bits do not depend on threads, nor on
+/// which blocks were finished before. Errors: no sequences, tokens out of range, activations that overflow, an
+/// interrupt, whatever the coder returns. Calibrating on fewer tokens than a site has inputs is a warning that says how
+/// many it takes.
 Status calibrate(const Checkpoint& checkpoint, const std::vector<std::vector<Token>>& sequences,
                  const CalibrationOptions& options, SiteCoder& coder);
 

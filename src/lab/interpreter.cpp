@@ -15,6 +15,13 @@ Result<at::Tensor> load_vector(const Checkpoint& checkpoint, const std::string& 
   return out.to(options);
 }
 
+at::Tensor product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  const auto plus = bias.defined() ? c10::optional<at::Tensor>(bias) : c10::nullopt;
+  if (weight.scalar_type() == x.scalar_type()) return at::linear(x, weight, plus);
+  const at::Tensor y = at::linear(x.to(weight.scalar_type()), weight).to(x.scalar_type());
+  return bias.defined() ? y + bias : y;
+}
+
 bool read_later(const Graph& graph, std::size_t after, Value value) {
   if (value == graph.output) return true;
   for (std::size_t i = after; i < graph.ops.size(); ++i)
@@ -68,8 +75,7 @@ void run(const Graph& graph, std::size_t first, std::size_t last, const Weights&
         break;
       case OpKind::linear:
         if (options.observe) options.observe(op, input(op, 0));
-        out = at::linear(input(op, 0), weights.at(op.site),
-                         op.bias.empty() ? c10::optional<at::Tensor>() : weights.at(op.bias));
+        out = product(input(op, 0), weights.at(op.site), op.bias.empty() ? at::Tensor() : weights.at(op.bias));
         break;
       case OpKind::rope:
         out = rope(input(op, 0), options.rotation, op.heads, op.head_dim);

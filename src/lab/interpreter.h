@@ -29,7 +29,8 @@ struct RunOptions {
   std::function<void(const Op&, const at::Tensor&)> observe = {};
 };
 
-/// Runs ops [first, last) (no embed) on the values they need; results go into `values`. `drop`: values that no later op
+/// Runs ops [first, last) (no embed) on the values they need; results go into `values`. A matrix of another dtype than
+/// the values is multiplied in its own, and the product comes back in theirs. `drop`: values that no later op
 /// of the graph reads are released.
 void run(const Graph& graph, std::size_t first, std::size_t last, const Weights& weights, const RunOptions& options,
          Values& values, bool drop);

@@ -56,13 +56,20 @@ void Pass::enter(const Graph& graph) {
   live_.clear();
   live_.resize(graph.widths.size());
   live_[static_cast<std::size_t>(graph.input)] = std::move(stream_);
+  input_ = graph.input;
+  held_ = false;
 }
 void Pass::leave(const Graph& graph) {
   stream_ = std::move(live_[static_cast<std::size_t>(graph.output)]);
   live_.clear();
 }
+void Pass::rewind(const Graph& graph) {
+  stream_ = std::move(live_[static_cast<std::size_t>(graph.input)]);
+  live_.clear();
+}
 void Pass::release(const Stage& stage) {
-  for (const Value v : stage.spent) live_[static_cast<std::size_t>(v)] = {};
+  for (const Value v : stage.spent)
+    if (!held_ || v != input_) live_[static_cast<std::size_t>(v)] = {};
 }
 
 Status Pass::advance(const Graph& graph, const Stage& stage, const Weights& weights) {

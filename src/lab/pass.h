@@ -31,10 +31,16 @@ class Pass {
   /// The stream becomes the input of `graph`; its output is the stream again after leave().
   void enter(const Graph& graph);
   void leave(const Graph& graph);
+  /// Keeps the input of the graph that was entered until rewind(), which drops all that was computed from it and makes
+  /// it the stream again.
+  void hold_input() { held_ = true; }
+  void rewind(const Graph& graph);
   /// Runs a stage; values that later stages read can be had from value() until their last reader is done. Errors:
   /// memory, scratch, an interrupt.
   Status advance(const Graph& graph, const Stage& stage, const Weights& weights);
   const ActivationMatrix& value(Value v) const { return live_[static_cast<std::size_t>(v)]; }
+  /// The same, for good: later stages cannot read it.
+  ActivationMatrix take(Value v) { return std::move(live_[static_cast<std::size_t>(v)]); }
   /// Lets go of what nothing reads after this stage. Not done by advance(), so that the stage's inputs can be observed.
   void release(const Stage& stage);
 
@@ -44,6 +50,8 @@ class Pass {
   ThreadPool& pool_;
   ActivationMatrix stream_;
   std::vector<ActivationMatrix> live_;
+  Value input_ = -1;
+  bool held_ = false;
 };
 
 }  // namespace sparing::lab

@@ -1,5 +1,6 @@
 #include "lab/tensor_math.h"
 
+#include <ATen/ops/baddbmm.h>
 #include <ATen/ops/bmm.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
@@ -7,6 +8,7 @@
 #include <ATen/ops/rsqrt.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/softmax.h>
+#include <ATen/ops/zeros.h>
 
 #include <cmath>
 #include <limits>
@@ -58,6 +60,17 @@ at::Tensor rope(const at::Tensor& x, const Rotation& rotation, std::int64_t head
   return at::cat(parts, -1).reshape(x.sizes());
 }
 
+namespace {
+
+// What is added to the scores [query, key]: nothing, or minus infinity where the key is later or out of the window.
+at::Tensor hidden(std::int64_t length, std::int64_t window, const at::TensorOptions& options) {
+  at::Tensor outside = at::ones({length, length}, options.dtype(at::kBool)).triu(1);
+  if (window > 0) outside = outside.logical_or(at::ones({length, length}, outside.options()).tril(-window));
+  return at::zeros({length, length}, options).masked_fill_(outside, -std::numeric_limits<float>::infinity());
+}
+
+}  // namespace
+
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Op& shape,
                      std::int64_t sequences) {
   const std::int64_t length = q.size(0) / sequences, share = shape.heads / shape.kv_heads, width = shape.head_dim;
@@ -71,11 +84,10 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
         .permute({0, 2, 1, 3})
         .reshape({sequences * shape.kv_heads, length, width});
   };
-  at::Tensor hidden = at::ones({length, length}, q.options().dtype(at::kBool)).triu(1);
-  if (shape.window > 0) hidden = hidden.logical_or(at::ones({length, length}, hidden.options()).tril(-shape.window));
-  const at::Tensor scores = at::bmm(queries, by_head(k).transpose(1, 2)).reshape({-1, share, length, length});
-  const at::Tensor weights = at::softmax(scores.masked_fill(hidden, -std::numeric_limits<float>::infinity()), -1);
-  return at::bmm(weights.reshape({-1, share * length, length}), by_head(v))
+  const at::Tensor scores = at::baddbmm(hidden(length, shape.window, q.options()).repeat({share, 1}).unsqueeze(0),
+                                        queries, by_head(k).transpose(1, 2));
+  const at::Tensor weights = at::softmax(scores, -1);
+  return at::bmm(weights, by_head(v))
       .reshape({sequences, shape.kv_heads, share, length, width})
       .permute({0, 3, 1, 2, 4})
       .reshape(q.sizes());

@@ -114,9 +114,7 @@ double relative_error(std::span<const float> weight, std::span<const float> deco
 
 std::vector<float> decoded_values(const math::IntGrid& grid) {
   std::vector<float> values(static_cast<std::size_t>(grid.rows() * grid.cols()));
-  for (std::int64_t r = 0; r < grid.rows(); ++r)
-    for (std::int64_t c = 0; c < grid.cols(); ++c)
-      values[static_cast<std::size_t>(r * grid.cols() + c)] = grid.value_at(r, c);
+  for (std::int64_t r = 0; r < grid.rows(); ++r) grid.decode_row(r, values.data() + r * grid.cols());
   return values;
 }
 

@@ -14,6 +14,7 @@
 #include "base/result.h"
 #include "codecs/coded_weight.h"
 #include "lab/math/statistics.h"
+#include "lab/math/trainable.h"
 
 namespace sparing {
 
@@ -77,6 +78,9 @@ struct SiteReport {
 struct SiteResult {
   CodedWeight weight;
   SiteReport report;
+  /// Set by methods with a schedule: the same weight, to be trained with its block's others. Needs nothing of the
+  /// problem any more.
+  std::shared_ptr<TrainableWeight> trainable = {};
 };
 
 struct Method {
@@ -92,6 +96,8 @@ struct Method {
   /// Whether apply wants the damages in Statistics too; null: never.
   bool (*corrects)(const Params& params) = nullptr;
   Result<SiteResult> (*apply)(const SiteProblem& problem, const Params& params) = nullptr;
+  /// How the block's sites are trained once all are coded; null, or no steps: apply's weight is final.
+  TrainingSchedule (*schedule)(const Params& params) = nullptr;
 };
 
 /// What apply's weight will take in the file: stored_bytes of it, known beforehand. Errors as codings.

@@ -5,6 +5,8 @@
 
 #include "base/system.h"
 #include "lab/calibrate.h"
+#include "lab/math/obq.h"
+#include "methods/int_grid.h"
 
 namespace sparing {
 namespace {
@@ -33,8 +35,39 @@ class PlanCoder final : public SiteCoder {
     SPARING_TRY(SiteResult result,
                 code_site(*sites_.at(site), assembler_.checkpoint(), statistics, plan_.seed, threads_));
     CodedWeight weight = result.weight;
+    if (result.trainable && statistics != nullptr) moments_[site] = copy_of(statistics->second_moment);
     pending_.insert_or_assign(site, std::move(result));
     return weight;
+  }
+
+  TrainingSchedule schedule(const std::string& block) const override {
+    for (const BoundSite* site : store_.sites_of(block)) {
+      TrainingSchedule schedule = site->schedule();
+      schedule.seed = seed_of(plan_.seed, block);
+      if (schedule.steps > 0) return schedule;
+    }
+    return {};
+  }
+  TrainableWeight* trainable(const std::string& site) override {
+    const auto found = pending_.find(site);
+    return found == pending_.end() || sites_.at(site)->schedule().steps == 0 ? nullptr : found->second.trainable.get();
+  }
+  Result<CodedWeight> trained(const std::string& site, const std::string& report) override {
+    SiteResult& result = pending_.at(site);
+    SPARING_TRY(result.weight, result.trainable->code());
+    result.trainable.reset();
+    result.report.note += (result.report.note.empty() ? "" : ", ") + report;
+    SPARING_TRY(const std::vector<float> original, site_values(assembler_.checkpoint(), site));
+    std::vector<float> values(original.size());
+    decode_effective_rows(result.weight, 0, result.weight.rows, values.data());
+    result.report.weight_error = relative_error(original, values);
+    if (const auto moment = moments_.find(site); moment != moments_.end()) {
+      ThreadPool pool(threads_);
+      result.report.output_error =
+          math::relative_output_error(original, values, result.weight.rows, result.weight.cols, *moment->second, pool);
+      moments_.erase(moment);
+    }
+    return result.weight;
   }
 
   Status finish_block(const std::string& block) override {
@@ -45,16 +78,27 @@ class PlanCoder final : public SiteCoder {
       results.push_back(std::move(found->second));
     }
     pending_.clear();
+    moments_.clear();
+    copied_ = {};
     return store_.store(block, std::move(results));
   }
 
  private:
+  /// Sites that share their inputs share the copy.
+  std::shared_ptr<const std::vector<float>> copy_of(std::span<const float> moment) {
+    if (!copied_ || !std::ranges::equal(*copied_, moment))
+      copied_ = std::make_shared<const std::vector<float>>(moment.begin(), moment.end());
+    return copied_;
+  }
+
   const Plan& plan_;
   const Assembler& assembler_;
   BlockStore& store_;
   int threads_;
   std::map<std::string, const BoundSite*> sites_;
   std::map<std::string, SiteResult> pending_;
+  std::map<std::string, std::shared_ptr<const std::vector<float>>> moments_;  ///< of sites that will be trained
+  std::shared_ptr<const std::vector<float>> copied_;
 };
 
 /// What the largest block needs besides activations: its weights in f32 with a copy, and statistics with their factor.

@@ -55,6 +55,12 @@ struct ExecuteSummary {
 Result<ExecuteSummary> execute(const Plan& plan, const std::vector<BoundSite>& sites, const Assembler& assembler,
                                Journal& journal, const std::filesystem::path& out, const ExecuteOptions& options);
 
+/// The same stream of random numbers for a site or a block whatever else the plan holds.
+std::uint64_t seed_of(std::uint64_t seed, const std::string& name);
+
+/// A site's weight in the source, [rows, cols].
+Result<std::vector<float>> site_values(const Checkpoint& checkpoint, const std::string& site);
+
 /// Codes one site. The result has exactly the predicted form. Errors: the source's and the method's.
 Result<SiteResult> code_site(const BoundSite& site, const Checkpoint& checkpoint, const Statistics* statistics,
                              std::uint64_t seed, int threads);

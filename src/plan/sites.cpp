@@ -54,6 +54,29 @@ bool BoundSite::calibrates() const {
   return method != nullptr && method->traits.calibration != "none";
 }
 
+TrainingSchedule BoundSite::schedule() const {
+  if (method == nullptr || method->schedule == nullptr || site.role != SiteRole::linear) return {};
+  return method->schedule(params);
+}
+
+namespace {
+
+Status check_schedules(const std::vector<BoundSite>& sites) {
+  std::map<std::string, const BoundSite*> first;
+  for (const BoundSite& site : sites) {
+    const TrainingSchedule schedule = site.schedule();
+    if (schedule.steps == 0) continue;
+    const auto [found, added] = first.emplace(block_of(site.site.name), &site);
+    if (!added && !(found->second->schedule() == schedule)) {
+      return usage_error("[plan] site " + site.site.name + ": trained otherwise than " + found->second->site.name +
+                         " of the same block: give both the same steps, batch, checks, target, loss and products");
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
 Result<std::vector<BoundSite>> bind_plan(Plan& plan, const Checkpoint& checkpoint, const std::string& model_hash) {
   if (plan.model_hash != model_hash) {
     return input_error("[plan] model_hash " + plan.model_hash.substr(0, 12) + "...: this model's is " +
@@ -120,6 +143,7 @@ Result<std::vector<BoundSite>> bind_plan(Plan& plan, const Checkpoint& checkpoin
     bound.push_back(std::move(entry));
     ordered.push_back(std::move(choice));
   }
+  SPARING_CHECK_OK(check_schedules(bound));
   plan.sites = std::move(ordered);
   return bound;
 }

@@ -29,11 +29,13 @@ struct BoundSite {
   const Method* method = nullptr;  ///< null: keep
   Params params;
   bool calibrates() const;  ///< whether the method wants statistics of the site's inputs
+  /// How the method trains the site with its block; no steps: not at all. Only linear weights are trained.
+  TrainingSchedule schedule() const;
 };
 
 /// Checks a plan against the model it is for: the model's hash (given, since it is dear to compute), every site known
 /// and none left out, methods and parameters as the registry has them. Parameters are completed and brought to
-/// canonical form in the plan itself. Errors name the site.
+/// canonical form in the plan itself. Errors name the site. Sites of one block that are trained must agree on how.
 Result<std::vector<BoundSite>> bind_plan(Plan& plan, const Checkpoint& checkpoint, const std::string& model_hash);
 
 /// What a choice is stored as: specs with blobs of the right sizes and no values (all zero bytes, never written to).

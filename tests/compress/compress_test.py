@@ -59,6 +59,7 @@ class Compress(unittest.TestCase):
         for number, words in enumerate((['--method', 'rtn', '--bits', '4'], ['--method', 'rtn', '--bits', '3', '--group', '32'],
                                         ['--method', 'gptq', '--bits', '4', '--group', '64', *CALIB],
                                         ['--method', 'gptq', '--bits', '5', '--embed-method', 'gptq', '--embed-bits', '6', *CALIB],
+                                        ['--method', 'signround', '--bits', '3', *CALIB, '--param', 'steps=2'],
                                         ['--method', 'rtn', '--bits', '8', '--embed-method', 'keep'])):
             with self.subTest(' '.join(words[:4])):
                 plan, report = self.plan(*words), self.ok(*words, out=f'small{number}')
@@ -77,6 +78,20 @@ class Compress(unittest.TestCase):
             self.assertEqual(done.returncode, 0, done.stderr)
             errors[method] = json.loads(done.stdout)['kld_mean']
         self.assertLess(errors['gptq'], errors['rtn'])
+
+    def test_training_takes_rounding_nearer_to_the_original(self):
+        errors = {}
+        for name, words in (('rounded', ['--param', 'steps=0']), ('trained', ['--param', 'steps=24', '--param', 'moves=sign', '--param', 'reach=0.5'])):
+            self.ok('--method', 'signround', '--bits', '3', '--param', 'start=rtn', *words, *CALIB, out=name)
+            done = sparing('eval', self.folder / name, '--against', MODEL, '--text', TEXT, '--ctx', '256', '--chunks', '8', '--json')
+            self.assertEqual(done.returncode, 0, done.stderr)
+            errors[name] = json.loads(done.stdout)['kld_mean']
+        self.assertLess(errors['trained'], 0.7 * errors['rounded'])
+
+    def test_sites_of_a_block_are_trained_alike(self):
+        self.refused('layers.2.mlp.up', '--method', 'signround', '--site', 'layers.2.mlp.up:steps=9', *CALIB, '--out', self.out)
+        self.ok('--method', 'signround', '--bits', '3', '--param', 'steps=2', '--site', 'layers.2.*:steps=3',
+                '--site', 'layers.1.mlp.down:method=gptq', *CALIB)
 
     def test_an_edited_plan_is_carried_out(self):
         plan = self.plan('--method', 'rtn', '--bits', '4')
@@ -198,6 +213,7 @@ class Compress(unittest.TestCase):
 
     def test_killed_runs_go_on_to_the_same_bits(self):
         for words in (['--method', 'rtn', '--bits', '4'], ['--method', 'gptq', '--bits', '4', *CALIB],
+                      ['--method', 'signround', '--bits', '4', '--param', 'steps=4', *CALIB],
                       ['--fit', 'weights=200000', '--bits', '5', '--group', '64', *CALIB]):
             with self.subTest(words[1]):
                 base = [str(BUILD / 'sparing'), 'compress', str(MODEL), *words, '--quiet', '--out']

@@ -220,6 +220,21 @@ float IntGrid::value_at(std::int64_t row, std::int64_t column) const {
   return line.scale * static_cast<float>(code_at(row, column)) + line.offset;
 }
 
+void IntGrid::decode_row(std::int64_t row, float* out) const {
+  for (std::int64_t g = 0; g < groups_; ++g) {
+    const Line& line = lines_[index(row, g)];
+    const std::int64_t end = std::min(cols_, (g + 1) * std::int64_t{spec_.groups.group});
+    if (spec_.zero == ZeroKind::f16_min) {
+      for (std::int64_t c = g * spec_.groups.group; c < end; ++c)
+        out[c] = line.scale * static_cast<float>(code_at(row, c)) + line.offset;
+    } else {
+      const int zero = spec_.zero == ZeroKind::integer ? parts_.zero_codes[index(row, g)] : spec_.zero_offset;
+      for (std::int64_t c = g * spec_.groups.group; c < end; ++c)
+        out[c] = line.scale * static_cast<float>(code_at(row, c) - zero);
+    }
+  }
+}
+
 bool IntGrid::set_line(std::int64_t row, std::int64_t group, float scale, float offset) {
   const std::size_t at = index(row, group);
   Choice choice{as_f16(scale), as_f16(offset), spec_.zero_offset};

@@ -57,7 +57,12 @@ class IntGrid final : public Grid {
   std::uint8_t code_at(std::int64_t row, std::int64_t column) const {
     return parts_.codes[static_cast<std::size_t>(row * cols_ + column)];
   }
+  void set_code(std::int64_t row, std::int64_t column, std::uint8_t code) {
+    parts_.codes[static_cast<std::size_t>(row * cols_ + column)] = code;
+  }
   float value_at(std::int64_t row, std::int64_t column) const;
+  /// The values of a row's codes, [cols], to the bit as the codec decodes them.
+  void decode_row(std::int64_t row, float* out) const;
 
   /// Sets a group's scale (and, f16_min, its offset) to the nearest that can be stored, codes unchanged. Only for f16
   /// scales. False, and no change, if the scale would be zero or not finite.

@@ -1,6 +1,7 @@
 #include "lab/math/obq.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "lab/math/gemm.h"
 #include "lab/math/simd.h"
@@ -67,7 +68,22 @@ constexpr std::int64_t kRows = 512;
 
 std::vector<double> row_losses(std::span<const float> weight, std::span<const float> decoded, std::int64_t rows,
                                const Metric& metric, ThreadPool& pool) {
-  const std::int64_t n = metric.cols;
+  return row_losses(weight, decoded, rows, metric.cols, metric.h, pool);
+}
+
+double relative_output_error(std::span<const float> weight, std::span<const float> decoded, std::int64_t rows,
+                             std::int64_t cols, std::span<const float> h, ThreadPool& pool) {
+  const auto total = [](const std::vector<double>& losses) {
+    return std::accumulate(losses.begin(), losses.end(), 0.0);
+  };
+  const std::vector<float> nothing(weight.size());
+  const double whole = total(row_losses(weight, nothing, rows, cols, h, pool));
+  return whole > 0 ? total(row_losses(weight, decoded, rows, cols, h, pool)) / whole : 0;
+}
+
+std::vector<double> row_losses(std::span<const float> weight, std::span<const float> decoded, std::int64_t rows,
+                               std::int64_t cols, std::span<const float> h, ThreadPool& pool) {
+  const std::int64_t n = cols;
   std::vector<double> losses(static_cast<std::size_t>(rows));
   std::vector<float> product;
   for (std::int64_t begin = 0; begin < rows; begin += kRows) {
@@ -77,7 +93,7 @@ std::vector<double> row_losses(std::span<const float> weight, std::span<const fl
     };
     const std::vector<float> errors = errors_of(part(weight), part(decoded));
     product.assign(errors.size(), 0.0f);
-    gemm<float>(count, n, n, 1.0f, rows_of(errors.data(), n), rows_of(metric.h.data(), n), product.data(), n, pool);
+    gemm<float>(count, n, n, 1.0f, rows_of(errors.data(), n), rows_of(h.data(), n), product.data(), n, pool);
     for (std::int64_t r = 0; r < count; ++r) {
       double sum = 0;
       for (std::int64_t j = 0; j < n; ++j)

@@ -52,6 +52,13 @@ std::vector<float> corrected_target(std::span<const float> weight, std::int64_t 
 std::vector<double> row_losses(std::span<const float> weight, std::span<const float> decoded, std::int64_t rows,
                                const Metric& metric, ThreadPool& pool);
 
+/// The same with H given plainly, [cols, cols], both triangles.
+std::vector<double> row_losses(std::span<const float> weight, std::span<const float> decoded, std::int64_t rows,
+                               std::int64_t cols, std::span<const float> h, ThreadPool& pool);
+/// tr(D H D') / tr(W H W'), D = W - W'; 0 where there is no signal.
+double relative_output_error(std::span<const float> weight, std::span<const float> decoded, std::int64_t rows,
+                             std::int64_t cols, std::span<const float> h, ThreadPool& pool);
+
 /// Moves single codes while that lowers a row's loss, at most `sweeps` times over the inputs. Never raises a row's loss
 /// (but for rounding). Grid columns are inputs.
 void descend(std::span<const float> weight, std::int64_t rows, const Metric& metric, int sweeps, Grid& grid,

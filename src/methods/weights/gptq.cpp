@@ -3,11 +3,9 @@
 // coordinate descent over the codes. A row that rounding serves better keeps rounding.
 
 #include <algorithm>
-#include <cmath>
-#include <cstdio>
 
-#include "lab/math/obq.h"
 #include "methods/int_grid.h"
+#include "methods/second_order.h"
 
 namespace sparing {
 namespace {
@@ -91,62 +89,35 @@ Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
     return usage_error("[gptq] " + problem.site + " has no calibration statistics: code it with rtn, or calibrate");
   const std::int64_t rows = problem.rows, cols = problem.cols;
   ThreadPool pool(problem.threads);
-  const math::Clip clip = int_grid_clip(params);
+  const double damping = params.real("damping");
   SPARING_TRY(math::Metric metric,
               math::make_metric(problem.statistics->second_moment, cols,
-                                {.damping = params.real("damping"), .descending = params.flag("act_order")}, pool));
+                                {.damping = damping, .descending = params.flag("act_order")}, pool));
   SiteResult result;
   result.weight.rows = rows;
   result.weight.cols = cols;
-  if (metric.damping > params.real("damping")) {
-    char text[64];
-    std::snprintf(text, sizeof text, "damping raised to %g", metric.damping);
-    result.report.note = text;
-  }
-  std::vector<float> original(problem.weight.begin(), problem.weight.end()), weight = original;
-  const double strength = params.real("correct");
-  if (strength > 0 && !(problem.statistics->input_damage.empty() && problem.statistics->residual_damage.empty()))
-    weight = math::corrected_target(weight, rows, metric, problem.statistics->input_damage,
-                                    problem.statistics->residual_damage, static_cast<float>(strength), pool);
+  std::vector<float> original(problem.weight.begin(), problem.weight.end());
+  std::vector<float> target = corrected_weight(problem, metric, params.real("correct"), pool);
   if (permutes(params)) {
     result.weight.input = permutation_of(metric.order);
-    reorder_columns(metric.order, weight);
+    reorder_columns(metric.order, target);
     reorder_columns(metric.order, original);
     reorder(metric);
   }
-
-  const std::span<const float> importance = metric.diagonal;
-  math::IntGrid rounded(spec, rows, cols, clip);
-  math::round_to_nearest(rounded, weight, importance, pool);
-  std::vector<float> rounded_values = decoded_values(rounded);
-  math::IntGrid grid = rounded;
-  std::vector<float> decoded(weight.size());
-  const math::FeedbackOptions feedback{
-      .block = params.integer("block"), .fit_on_the_way = !params.flag("static_groups"), .permuted = false};
-  math::code_with_feedback(weight, rows, metric, feedback, grid, decoded, pool);
-  for (std::int64_t round = 0; round < params.integer("refine"); ++round) {
-    math::refit_scales(weight, rows, metric, grid, decoded, pool);
-    math::descend(weight, rows, metric, 4, grid, decoded, pool);
-  }
-
-  std::vector<double> losses = math::row_losses(weight, decoded, rows, metric, pool);
-  const std::vector<double> fallback = math::row_losses(weight, rounded_values, rows, metric, pool);
-  std::int64_t kept = 0;
-  for (std::int64_t r = 0; r < rows; ++r) {
-    const auto i = static_cast<std::size_t>(r);
-    if (!(fallback[i] < losses[i])) continue;
-    grid.copy_row(rounded, r);
-    std::copy_n(rounded_values.begin() + r * cols, cols, decoded.begin() + r * cols);
-    losses[i] = fallback[i];
-    ++kept;
-  }
-  if (kept > 0) result.report.note += (result.report.note.empty() ? "" : ", ") + std::to_string(kept) + " rows rounded";
-  SPARING_TRY(Term term, grid.pack());
+  const SecondOrderCoding coding = code_second_order(target, rows, metric,
+                                                     {.spec = spec,
+                                                      .clip = int_grid_clip(params),
+                                                      .static_groups = params.flag("static_groups"),
+                                                      .block = params.integer("block"),
+                                                      .refine = params.integer("refine")},
+                                                     pool);
+  SPARING_TRY(Term term, coding.grid.pack());
   result.weight.terms.push_back(std::move(term));
-  result.report.weight_error = relative_error(original, decoded);
-  const std::vector<float> nothing(weight.size());
-  const double whole = sum(math::row_losses(weight, nothing, rows, metric, pool));
-  result.report.output_error = whole > 0 ? sum(losses) / whole : 0;
+  result.report.note = second_order_note(metric, damping, coding.rows_rounded);
+  result.report.weight_error = relative_error(original, coding.decoded);
+  const std::vector<float> nothing(target.size());
+  const double whole = sum(math::row_losses(target, nothing, rows, metric, pool));
+  result.report.output_error = whole > 0 ? sum(coding.losses) / whole : 0;
   return result;
 }
 
@@ -181,13 +152,7 @@ const Method gptq_method{
              .choices = {},
              .help = "fit all groups beforehand; false: when reached, and with act_order the input's permutation is "
                      "stored"},
-            {.name = "damping",
-             .type = ParamSpec::Type::real,
-             .default_value = 0.01,
-             .min = 0,
-             .max = 10,
-             .choices = {},
-             .help = "added to the second moments' diagonal, as a share of its mean"},
+            damping_param(),
             {.name = "block",
              .type = ParamSpec::Type::integer,
              .default_value = 128,
@@ -195,20 +160,8 @@ const Method gptq_method{
              .max = 65536,
              .choices = {},
              .help = "inputs between two matrix products; speed only"},
-            {.name = "correct",
-             .type = ParamSpec::Type::real,
-             .default_value = 0,
-             .min = 0,
-             .max = 1,
-             .choices = {},
-             .help = "how much of the damage from sites coded before to make up for (0: none; needs a second pass)"},
-            {.name = "refine",
-             .type = ParamSpec::Type::integer,
-             .default_value = 2,
-             .min = 0,
-             .max = 20,
-             .choices = {},
-             .help = "rounds of least-squares scales and coordinate descent afterwards"},
+            correct_param(0),
+            refine_param(),
         },
         "mse"),
     .codings = codings,

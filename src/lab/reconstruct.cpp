@@ -1,0 +1,191 @@
+#include "lab/reconstruct.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "base/interrupt.h"
+#include "base/rng.h"
+
+namespace sparing::lab {
+namespace {
+
+/// Gradients of one step are kept apart in this much memory at most; fixed, so that sums do not depend on threads.
+constexpr std::int64_t kGradientBytes = std::int64_t{512} << 20;
+
+class Reconstruction {
+ public:
+  Reconstruction(const ReconstructionProblem& problem, ThreadPool& pool);
+  Result<ReconstructionReport> run();
+
+ private:
+  void refresh();
+  at::Tensor loss_of(std::size_t sequence, const Weights& weights) const;
+  double measure();
+  double scale_of_target() const;
+  void step(std::span<const std::size_t> batch, double left);
+  at::Tensor rows_of(const ActivationMatrix& matrix, std::size_t sequence) const {
+    return at::from_blob(matrix.row(problem_.text.offsets[sequence]), {length(sequence), matrix.width()}, at::kFloat);
+  }
+  std::int64_t length(std::size_t sequence) const {
+    return problem_.text.offsets[sequence + 1] - problem_.text.offsets[sequence];
+  }
+  std::size_t sequences() const { return problem_.text.sequences->size(); }
+
+  const ReconstructionProblem& problem_;
+  ThreadPool& pool_;
+  Weights weights_;                            ///< as the block multiplies: the fixed ones, and the trained as of now
+  std::map<std::string, at::Tensor> present_;  ///< the trained in f32
+  std::int64_t shards_ = 1;
+  std::map<std::string, std::vector<float>> gradient_;
+};
+
+Reconstruction::Reconstruction(const ReconstructionProblem& problem, ThreadPool& pool)
+    : problem_(problem), pool_(pool), weights_(problem.fixed) {
+  std::int64_t bytes = 0;
+  const at::ScalarType dtype =
+      problem.schedule.products == TrainingSchedule::Products::bf16 ? at::kBFloat16 : at::kFloat;
+  for (const Op& op : problem.block.ops) {
+    if (op.kind != OpKind::linear) continue;
+    if (!problem.sites.contains(op.site)) {
+      weights_[op.site] = weights_.at(op.site).to(dtype);
+      continue;
+    }
+    const std::int64_t rows = problem.block.widths[static_cast<std::size_t>(op.output)],
+                       cols = problem.block.widths[static_cast<std::size_t>(op.inputs[0])];
+    present_[op.site] = at::empty({rows, cols}, at::kFloat);
+    weights_[op.site] = at::empty({rows, cols}, dtype);
+    gradient_[op.site].resize(static_cast<std::size_t>(rows * cols));
+    bytes += rows * cols * static_cast<std::int64_t>(sizeof(float));
+  }
+  shards_ = std::clamp<std::int64_t>(kGradientBytes / std::max<std::int64_t>(bytes, 1), 1, problem.schedule.batch);
+}
+
+void Reconstruction::refresh() {
+  for (const auto& [site, trainable] : problem_.sites) {
+    const at::Tensor& values = present_.at(site);
+    trainable->values({values.data_ptr<float>(), static_cast<std::size_t>(values.numel())}, pool_);
+    weights_[site] = values.to(weights_.at(site).scalar_type());
+  }
+}
+
+at::Tensor Reconstruction::loss_of(std::size_t sequence, const Weights& weights) const {
+  const Graph& block = problem_.block;
+  Values values(block.widths.size());
+  values[static_cast<std::size_t>(block.input)] = rows_of(problem_.input, sequence);
+  RunOptions how;
+  how.rms_eps = problem_.text.rms_eps;
+  how.rotation = problem_.text.rotations.at(length(sequence));
+  lab::run(block, 0, block.ops.size(), weights, how, values, true);
+  const at::Tensor target = rows_of(problem_.target, sequence);
+  const at::Tensor errors = (values[static_cast<std::size_t>(block.output)] - target).square().sum(-1);
+  if (problem_.schedule.loss == TrainingSchedule::Loss::plain) return errors.sum();
+  return (errors / (target.square().sum(-1) + 1e-30)).sum();
+}
+
+// Sequences are independent and each is computed by one thread: no bit depends on how many there are.
+double Reconstruction::measure() {
+  std::vector<double> losses(sequences());
+  pool_.parallel_for(static_cast<std::int64_t>(losses.size()), 1, [&](std::int64_t first, std::int64_t last, int) {
+    at::set_num_threads(1);
+    const at::NoGradGuard no_grad;
+    for (auto s = static_cast<std::size_t>(first); s < static_cast<std::size_t>(last); ++s)
+      losses[s] = static_cast<double>(loss_of(s, weights_).item<float>());
+  });
+  return std::accumulate(losses.begin(), losses.end(), 0.0);
+}
+
+double Reconstruction::scale_of_target() const {
+  if (problem_.schedule.loss == TrainingSchedule::Loss::relative) return static_cast<double>(problem_.text.tokens());
+  double sum = 0;
+  for (std::size_t s = 0; s < sequences(); ++s)
+    sum += static_cast<double>(rows_of(problem_.target, s).square().sum().item<float>());
+  return sum;
+}
+
+void Reconstruction::step(std::span<const std::size_t> batch, double left) {
+  const std::int64_t shards = std::min<std::int64_t>(shards_, static_cast<std::int64_t>(batch.size()));
+  std::vector<std::map<std::string, at::Tensor>> gradients(static_cast<std::size_t>(shards));
+  pool_.parallel_for(shards, 1, [&](std::int64_t first, std::int64_t last, int) {
+    at::set_num_threads(1);
+    const at::AutoGradMode with_gradients(true);
+    for (std::int64_t shard = first; shard < last; ++shard) {
+      Weights mine = weights_;
+      for (const auto& [site, trainable] : problem_.sites) mine[site] = weights_.at(site).detach().requires_grad_(true);
+      for (auto i = static_cast<std::size_t>(shard); i < batch.size(); i += static_cast<std::size_t>(shards))
+        loss_of(batch[i], mine).backward();
+      for (const auto& [site, trainable] : problem_.sites)
+        gradients[static_cast<std::size_t>(shard)][site] = mine.at(site).grad().to(at::kFloat);
+    }
+  });
+  for (const auto& [site, trainable] : problem_.sites) {
+    std::vector<float>& sum = gradient_.at(site);
+    std::vector<const float*> parts;
+    for (const auto& shard : gradients) parts.push_back(shard.at(site).data_ptr<float>());
+    pool_.parallel_for(static_cast<std::int64_t>(sum.size()), 1024, [&](std::int64_t first, std::int64_t last, int) {
+      std::copy(parts[0] + first, parts[0] + last, sum.begin() + first);
+      for (std::size_t p = 1; p < parts.size(); ++p)
+        for (std::int64_t i = first; i < last; ++i) sum[static_cast<std::size_t>(i)] += parts[p][i];
+    });
+    trainable->step(sum, left, pool_);
+  }
+}
+
+Result<ReconstructionReport> Reconstruction::run() {
+  const TrainingSchedule& schedule = problem_.schedule;
+  ReconstructionReport report;
+  const double whole = scale_of_target();
+  refresh();
+  double best = measure();
+  if (!std::isfinite(best) || !std::isfinite(whole))
+    return input_error("[train] " + problem_.sites.begin()->first +
+                       ": its block's outputs are not finite before training: check the model with `sparing verify`");
+  report.before = best;
+  Rng rng(schedule.seed);
+  std::vector<std::size_t> order;
+  for (std::int64_t step = 0; step < schedule.steps; ++step) {
+    if (interrupted())
+      return interrupted_error("compress", "finished blocks are kept; the same command goes on from there");
+    std::vector<std::size_t> batch;
+    const auto wanted = std::min(static_cast<std::size_t>(schedule.batch), sequences());
+    while (batch.size() < wanted) {
+      if (order.empty()) {
+        order.resize(sequences());
+        std::iota(order.begin(), order.end(), 0);
+        for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[rng.below(i)]);
+      }
+      batch.push_back(order.back());
+      order.pop_back();
+    }
+    this->step(batch, 1.0 - static_cast<double>(step) / static_cast<double>(schedule.steps));
+    refresh();
+    const std::int64_t done = step + 1;
+    if (done * schedule.checks / schedule.steps == step * schedule.checks / schedule.steps) continue;
+    const double loss = measure();
+    if (!std::isfinite(loss)) {
+      report.diverged = true;
+      break;
+    }
+    if (loss >= best) continue;
+    best = loss;
+    report.kept_step = done;
+    for (const auto& [site, trainable] : problem_.sites) trainable->keep();
+  }
+  for (const auto& [site, trainable] : problem_.sites) trainable->recall();
+  report.after = best;
+  if (whole > 0) report.before /= whole, report.after /= whole;
+  return report;
+}
+
+}  // namespace
+
+Result<ReconstructionReport> reconstruct(const ReconstructionProblem& problem, ThreadPool& pool) {
+  return Reconstruction(problem, pool).run();
+}
+
+}  // namespace sparing::lab

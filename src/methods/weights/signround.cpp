@@ -1,0 +1,178 @@
+// Learned rounding by block reconstruction (after SignRound, arXiv:2309.05516): which way each weight rounds, and how
+// large each group's scale is, learned from gradients of the block's output error. Starts from second-order coding.
+
+#include "lab/math/learned_rounding.h"
+#include "methods/int_grid.h"
+#include "methods/second_order.h"
+
+namespace sparing {
+namespace {
+
+Result<std::vector<CodecSpec>> codings(const Params& params, std::int64_t, std::int64_t cols) {
+  SPARING_TRY(const IntGroupSpec spec, int_grid_spec("signround", params, cols));
+  return std::vector<CodecSpec>{spec};
+}
+
+bool from_rounding(const Params& params) {
+  return params.choice("start") == "rtn";
+}
+
+bool corrects(const Params& params) {
+  return params.real("correct") > 0 && !from_rounding(params);
+}
+
+TrainingSchedule schedule(const Params& params) {
+  TrainingSchedule s;
+  s.steps = params.integer("steps");
+  s.batch = params.integer("batch");
+  s.checks = params.integer("checks");
+  s.target =
+      params.choice("target") == "original" ? TrainingSchedule::Target::original : TrainingSchedule::Target::block;
+  s.loss = params.choice("loss") == "relative" ? TrainingSchedule::Loss::relative : TrainingSchedule::Loss::plain;
+  s.products = params.choice("products") == "bf16" ? TrainingSchedule::Products::bf16 : TrainingSchedule::Products::f32;
+  return s;
+}
+
+/// The first step's rate for places to move by `reach` in all while it falls linearly to 0.
+double first_rate(double reach, std::int64_t steps) {
+  return 2 * reach / static_cast<double>(steps + 1);
+}
+
+Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
+  SPARING_CHECK_OK(check_problem("signround", problem));
+  SPARING_TRY(const IntGroupSpec spec, int_grid_spec("signround", params, problem.cols));
+  if (!problem.statistics)
+    return usage_error("[signround] " + problem.site +
+                       " has no calibration statistics: code it with rtn, or calibrate");
+  const std::int64_t rows = problem.rows, cols = problem.cols;
+  ThreadPool pool(problem.threads);
+  const double damping = params.real("damping");
+  SPARING_TRY(const math::Metric metric, math::make_metric(problem.statistics->second_moment, cols,
+                                                           {.damping = damping, .descending = true}, pool));
+  SiteResult result;
+  const math::Clip clip = int_grid_clip(params);
+  std::vector<float> target(problem.weight.begin(), problem.weight.end());
+  math::IntGrid start(spec, rows, cols, clip);
+  if (from_rounding(params)) {
+    math::round_to_nearest(start, target, metric.diagonal, pool);
+  } else {
+    target = corrected_weight(problem, metric, params.real("correct"), pool);
+    SecondOrderCoding coding =
+        code_second_order(target, rows, metric, {.spec = spec, .clip = clip, .refine = params.integer("refine")}, pool);
+    start = std::move(coding.grid);
+    result.report.note = second_order_note(metric, damping, coding.rows_rounded);
+  }
+  const std::vector<float> decoded = decoded_values(start);
+  const std::int64_t steps = params.integer("steps");
+  const auto trainable = std::make_shared<math::LearnedRounding>(
+      std::move(start), target, metric.diagonal,
+      math::LearnedRoundingOptions{.moves = params.choice("moves") == "size"
+                                                ? math::LearnedRoundingOptions::Moves::size
+                                                : math::LearnedRoundingOptions::Moves::sign,
+                                   .rate = first_rate(params.real("reach"), steps),
+                                   .scale_rate = first_rate(params.real("scale_reach"), steps)});
+  SPARING_TRY(result.weight, trainable->code());
+  if (steps > 0) result.trainable = trainable;
+  result.report.weight_error = relative_error(problem.weight, decoded);
+  result.report.output_error =
+      math::relative_output_error(problem.weight, decoded, rows, cols, problem.statistics->second_moment, pool);
+  return result;
+}
+
+}  // namespace
+
+extern const Method signround_method;
+const Method signround_method{
+    .name = "signround",
+    .summary = "Learns roundings and scales from gradients of each block's output error",
+    .paper = "arXiv:2309.05516",
+    .kind = MethodKind::weights,
+    .traits =
+        {.compressed = "weights", .deploy = "quantisation", .prune = "none", .peft = "none", .calibration = "training"},
+    .approximate = false,
+    .params = int_grid_params(
+        {
+            {.name = "steps",
+             .type = ParamSpec::Type::integer,
+             .default_value = 60,
+             .min = 0,
+             .max = 100000,
+             .choices = {},
+             .help = "training steps per block"},
+            {.name = "batch",
+             .type = ParamSpec::Type::integer,
+             .default_value = 8,
+             .min = 1,
+             .max = 1024,
+             .choices = {},
+             .help = "calibration sequences per step"},
+            {.name = "reach",
+             .type = ParamSpec::Type::real,
+             .default_value = 0.1,
+             .min = 0,
+             .max = 8,
+             .choices = {},
+             .help = "codes that a weight's place moves by in all the steps: root mean square (moves=size), or each"},
+            {.name = "moves",
+             .type = ParamSpec::Type::choice,
+             .default_value = 0,
+             .min = 0,
+             .max = 1,
+             .choices = {"size", "sign"},
+             .help =
+                 "places move as their gradients' size over their inputs' curvature, or all alike (with reach=0.5)"},
+            {.name = "scale_reach",
+             .type = ParamSpec::Type::real,
+             .default_value = 0.05,
+             .min = 0,
+             .max = 0.9,
+             .choices = {},
+             .help = "share of itself that a group's scale can move by in all the steps; 0: scales stay"},
+            {.name = "checks",
+             .type = ParamSpec::Type::integer,
+             .default_value = 2,
+             .min = 1,
+             .max = 1000,
+             .choices = {},
+             .help = "times a block is measured on the whole text; its best state is kept"},
+            {.name = "target",
+             .type = ParamSpec::Type::choice,
+             .default_value = 0,
+             .min = 0,
+             .max = 1,
+             .choices = {"original", "block"},
+             .help = "what a block should give: what it gives in the original model, or on its present inputs"},
+            {.name = "loss",
+             .type = ParamSpec::Type::choice,
+             .default_value = 0,
+             .min = 0,
+             .max = 1,
+             .choices = {"relative", "plain"},
+             .help = "squared error over each token's mean square, or as it is"},
+            {.name = "products",
+             .type = ParamSpec::Type::choice,
+             .default_value = 0,
+             .min = 0,
+             .max = 1,
+             .choices = {"bf16", "f32"},
+             .help = "what training multiplies in; weights are measured and stored alike"},
+            {.name = "start",
+             .type = ParamSpec::Type::choice,
+             .default_value = 0,
+             .min = 0,
+             .max = 1,
+             .choices = {"second_order", "rtn"},
+             .help = "codes to start from: error feedback and coordinate descent, or rounding"},
+            damping_param(),
+            correct_param(1),
+            refine_param(),
+        },
+        "mse"),
+    .codings = codings,
+    .transform = nullptr,
+    .corrects = corrects,
+    .apply = apply,
+    .schedule = schedule,
+};
+
+}  // namespace sparing
