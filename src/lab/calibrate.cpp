@@ -187,12 +187,13 @@ Result<ActivationMatrix> Calibration::target_on_present_inputs(const Graph& grap
 Status Calibration::train(const Graph& graph, const std::string& name, const TrainingSchedule& schedule,
                           std::map<std::string, CodedWeight>& coded) {
   const auto start = Clock::now();
-  const auto restart = [&] {
-    now_->rewind(graph);
-    now_->enter(graph);
-    now_->hold_input();
-  };
-  restart();
+  std::map<std::string, TrainableWeight*> sites;
+  for (auto& [site, weight] : coded)
+    if (TrainableWeight* const trainable = coder_.trainable(site)) sites.emplace(site, trainable);
+  if (sites.empty()) return {};
+  now_->rewind(graph);
+  now_->enter(graph);
+  now_->hold_input();
   ActivationMatrix own_target;
   if (schedule.target == TrainingSchedule::Target::block) {
     SPARING_TRY(own_target, target_on_present_inputs(graph));
@@ -202,9 +203,6 @@ Status Calibration::train(const Graph& graph, const std::string& name, const Tra
     const auto found = coded.find(site);
     return found != coded.end() ? &found->second : coder_.finished(site);
   };
-  std::map<std::string, TrainableWeight*> sites;
-  for (auto& [site, weight] : coded)
-    if (TrainableWeight* const trainable = coder_.trainable(site)) sites.emplace(site, trainable);
   {
     SPARING_TRY(const Weights fixed,
                 lab::load_weights(checkpoint_, graph, whole.first, whole.last, at::kFloat, replaced));

@@ -150,7 +150,7 @@ Result<ReconstructionReport> Reconstruction::run() {
   std::vector<std::size_t> order;
   for (std::int64_t step = 0; step < schedule.steps; ++step) {
     if (interrupted())
-      return interrupted_error("compress", "finished blocks are kept; the same command goes on from there");
+      return interrupted_error("calibrate", "finished blocks are kept; the same command goes on from there");
     std::vector<std::size_t> batch;
     const auto wanted = std::min(static_cast<std::size_t>(schedule.batch), sequences());
     while (batch.size() < wanted) {

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "base/system.h"
+#include "base/units.h"
 #include "lab/calibrate.h"
 #include "lab/math/obq.h"
 #include "methods/int_grid.h"
@@ -76,6 +77,7 @@ class PlanCoder final : public SiteCoder {
       const auto found = pending_.find(site->site.name);
       if (found == pending_.end()) return internal_error("[compress] " + site->site.name + " was not coded");
       results.push_back(std::move(found->second));
+      results.back().trainable.reset();
     }
     pending_.clear();
     moments_.clear();
@@ -101,16 +103,23 @@ class PlanCoder final : public SiteCoder {
   std::shared_ptr<const std::vector<float>> copied_;
 };
 
-/// What the largest block needs besides activations: its weights in f32 with a copy, and statistics with their factor.
+/// What the largest block needs besides activations: its weights in f32 with a copy, and statistics with their factor;
+/// where it is trained, its weights' states, values and gradients.
 std::uint64_t block_memory(const BlockStore& store) {
   std::uint64_t most = 0;
   for (const std::string& block : store.blocks()) {
-    std::uint64_t weights = 0, statistics = 0;
+    std::uint64_t weights = 0, statistics = 0, trained = 0, sequences = 0;
     for (const BoundSite* site : store.sites_of(block)) {
+      const TrainingSchedule schedule = site->schedule();
+      if (schedule.steps > 0) {
+        trained += static_cast<std::uint64_t>(site->site.rows * site->site.cols);
+        sequences = static_cast<std::uint64_t>(schedule.batch);
+      }
       weights += static_cast<std::uint64_t>(site->site.rows * site->site.cols);
       statistics = std::max(statistics, static_cast<std::uint64_t>(site->site.cols * site->site.cols));
     }
-    most = std::max(most, 4 * (2 * weights + 3 * statistics));
+    const std::uint64_t gradients = std::min<std::uint64_t>(4 * trained * sequences, 512 * kMiB);
+    most = std::max(most, 4 * (2 * weights + 3 * statistics + 5 * trained) + gradients);
   }
   return most;
 }
