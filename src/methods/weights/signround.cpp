@@ -1,5 +1,5 @@
 // Learned rounding by block reconstruction (after SignRound, arXiv:2309.05516): which way each weight rounds, and how
-// large each group's scale is, learned from gradients of the block's output error. Starts from second-order coding.
+// large each group's scale is, learned from gradients of the block's output error.
 
 #include "lab/math/learned_rounding.h"
 #include "methods/int_grid.h"
@@ -108,19 +108,19 @@ const Method signround_method{
              .help = "calibration sequences per step"},
             {.name = "reach",
              .type = ParamSpec::Type::real,
-             .default_value = 0.1,
+             .default_value = 0.5,
              .min = 0,
              .max = 8,
              .choices = {},
-             .help = "codes that a weight's place moves by in all the steps: root mean square (moves=size), or each"},
+             .help = "codes that a weight's place moves by in all the steps: each at most, or root mean square "
+                     "(moves=size)"},
             {.name = "moves",
              .type = ParamSpec::Type::choice,
              .default_value = 0,
              .min = 0,
              .max = 1,
-             .choices = {"size", "sign"},
-             .help =
-                 "places move as their gradients' size over their inputs' curvature, or all alike (with reach=0.5)"},
+             .choices = {"sign", "size"},
+             .help = "places move all alike, or as their gradients over their inputs' curvature (with reach=0.1)"},
             {.name = "scale_reach",
              .type = ParamSpec::Type::real,
              .default_value = 0.05,
@@ -161,8 +161,8 @@ const Method signround_method{
              .default_value = 0,
              .min = 0,
              .max = 1,
-             .choices = {"second_order", "rtn"},
-             .help = "codes to start from: error feedback and coordinate descent, or rounding"},
+             .choices = {"rtn", "second_order"},
+             .help = "codes to start from: rounding, or error feedback and coordinate descent (with moves=size)"},
             damping_param(),
             correct_param(1),
             refine_param(),

@@ -81,7 +81,8 @@ std::vector<float> decoded(const SiteResult& result) {
 TEST(Signround, StartsWhereItIsAskedTo) {
   const Case c;
   const SiteResult gptq = c.code("gptq", {{"bits", "3"}, {"group", "32"}}).value();
-  const SiteResult start = c.code("signround", {{"bits", "3"}, {"group", "32"}}).value();
+  const Given second_order{{"bits", "3"}, {"group", "32"}, {"start", "second_order"}, {"moves", "size"}};
+  const SiteResult start = c.code("signround", second_order).value();
   EXPECT_EQ(decoded(start), decoded(gptq));
   const SiteResult rounded = c.code("signround", {{"bits", "3"}, {"group", "32"}, {"start", "rtn"}}).value();
   EXPECT_GT(c.loss(decoded(rounded), nullptr), 2 * c.loss(decoded(start), nullptr));
@@ -119,8 +120,8 @@ TEST(Signround, ItsScheduleIsWhatTheParametersSay) {
   EXPECT_EQ(schedule.target, TrainingSchedule::Target::block);
   EXPECT_EQ(schedule.loss, TrainingSchedule::Loss::plain);
   EXPECT_EQ(schedule.products, TrainingSchedule::Products::f32);
-  EXPECT_TRUE(method.corrects(Params::make(method, {}).value()));
-  EXPECT_FALSE(method.corrects(Params::make(method, {{"start", "rtn"}}).value()));
+  EXPECT_TRUE(method.corrects(Params::make(method, {{"start", "second_order"}}).value()));
+  EXPECT_FALSE(method.corrects(Params::make(method, {}).value())) << "rounding makes up for nothing";
 }
 
 TEST(Signround, SaysWhenStatisticsAreMissing) {
