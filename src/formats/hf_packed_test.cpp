@@ -48,7 +48,9 @@ TEST(HfPacked, ReadsWhatTheToolkitsPacked) {
 
 TEST(HfPacked, ZerosThatAreAlikeAreAConstant) {
   const auto symmetric = open_checkpoint((kGolden / "gptq-4-order").string());
-  const auto& spec = std::get<IntGroupSpec>((*symmetric)->weight("layers.0.mlp.up")->terms[0].spec);
+  const auto even = (*symmetric)->weight("layers.0.mlp.up");
+  ASSERT_TRUE(even.ok()) << even.error().message;
+  const auto& spec = std::get<IntGroupSpec>(even->terms[0].spec);
   EXPECT_EQ(spec.zero, ZeroKind::constant);
   EXPECT_EQ(spec.zero_offset, 8);
   const auto asymmetric = open_checkpoint((kGolden / "awq").string());

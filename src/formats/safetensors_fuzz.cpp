@@ -26,7 +26,7 @@ void read_record(sparing::Bytes record) {
 void read_packed(sparing::Bytes bytes) {
   using namespace sparing;
   if (bytes.size() < 8) return;
-  const auto at = [&](std::size_t i) { return std::to_integer<std::uint8_t>(bytes[i]); };
+  const auto at = [head = bytes](std::size_t i) { return std::to_integer<std::uint8_t>(head[i]); };
   HfQuantization scheme;
   scheme.packing = static_cast<HfPacking>(at(0) % 3);
   constexpr std::int32_t kWidths[] = {2, 3, 4, 8};
