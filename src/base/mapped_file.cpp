@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -55,7 +56,13 @@ MappedFile::~MappedFile() {
 }
 
 void MappedFile::forget(Bytes part) const {
-  advise(part, MADV_DONTNEED);
+  if (part.empty()) return;
+  // One fault maps up to the 2 MiB around it where the page cache holds large folios, bytes that were let go before
+  // included: all of that goes, and what others still read there comes back with their next fault.
+  constexpr std::size_t kAround = 2u << 20;
+  const auto begin = static_cast<std::size_t>(part.data() - data_), end = begin + part.size();
+  const std::size_t first = begin / kAround * kAround, last = std::min(size_, (end + kAround - 1) / kAround * kAround);
+  advise({data_ + first, last - first}, MADV_DONTNEED);
 }
 void MappedFile::will_need(Bytes part) const {
   advise(part, MADV_WILLNEED);

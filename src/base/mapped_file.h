@@ -23,7 +23,8 @@ class MappedFile {
 
   Bytes bytes() const { return {data_, size_}; }
   const std::filesystem::path& path() const { return path_; }
-  /// Tells the kernel that the pages of these bytes are not needed any more (they are read again when touched).
+  /// Tells the kernel that the pages of these bytes, and of the 2 MiB they lie in, are not needed any more (they are
+  /// read again when touched).
   void forget(Bytes part) const;
   /// Asks the kernel to read these pages ahead.
   void will_need(Bytes part) const;

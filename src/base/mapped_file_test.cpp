@@ -71,6 +71,20 @@ TEST(MappedFile, ForgettingAPartKeepsItsNeighbours) {
   for (std::byte b : (*file)->bytes()) ASSERT_EQ(static_cast<char>(b), 'y');
 }
 
+TEST(MappedFile, ForgettingAFewBytesLetsGoOfWhatTheirFaultMappedAround) {
+  TemporaryFolder folder;
+  constexpr std::size_t size = 64 << 20, step = 256 << 10;
+  ASSERT_TRUE(write_file_atomically(folder / "a", std::string(size, 'z')).ok());
+  const auto file = MappedFile::open(folder / "a");
+  ASSERT_TRUE(file.ok());
+  const std::uint64_t before = resident_bytes();
+  for (std::size_t at = 100; at < size; at += step) {
+    ASSERT_EQ(static_cast<char>((*file)->bytes()[at]), 'z');
+    (*file)->forget((*file)->bytes().subspan(at, 4));
+  }
+  EXPECT_LT(resident_bytes(), before + (4 << 20));
+}
+
 // A fault may map much more than was read, so letting go of a few bytes must give back their pages.
 TEST(MappedFile, ForgettingAFewBytesLetsGoOfTheirPage) {
   TemporaryFolder folder;
