@@ -124,7 +124,7 @@ class Sparing:
 
     def measure(self, prompt, decode):
         first, long = self.bench(prompt, 1), self.bench(8, decode)
-        self.details = long
+        self.details = {key: value for key, value in long.items() if key != 'model'}  # no paths in results
         return {'prompt': first['prompt_tokens_per_s'], 'decode': long['decode_tokens_per_s']}
 
 
