@@ -14,18 +14,26 @@
 namespace sparing {
 namespace {
 
+/// To the compiler, the value is another one from here on.
+template <class T>
+inline void hide(T& value) {
+  asm volatile("" : "+m"(value));
+}
+
 /// Keeps a value alive: the compiler may not drop what leads to it.
 template <class T>
 inline void keep(const T& value) {
   asm volatile("" : : "m"(value) : "memory");
 }
 
-// Ten chains cover four to five cycles of latency on two ports.
+// Ten chains cover four to five cycles of latency on two ports. The compiler must
+// not know what they start with, or it finds them all alike and computes one.
 constexpr int kChains = 10;
 
 template <class Vector>
 [[gnu::always_inline]] inline void portable_f32(std::int64_t rounds) {
   Vector sums[kChains] = {};
+  hide(sums);
   Vector a = Vector{} + 0.999f, b = Vector{} + 0.001f;
   for (std::int64_t i = 0; i < rounds; ++i) {
     for (int c = 0; c < kChains; ++c) sums[c] = sums[c] * a + b;
@@ -40,6 +48,7 @@ void f32_portable(std::int64_t rounds) {
 using Short8 = std::int16_t __attribute__((vector_size(16)));
 void int_portable(std::int64_t rounds) {
   Short8 sums[kChains] = {};
+  hide(sums);
   Short8 a = Short8{} + 3, b = Short8{} + 5;
   for (std::int64_t i = 0; i < rounds; ++i) {
     for (int c = 0; c < kChains; ++c) sums[c] += (sums[c] ^ a) * b;
@@ -51,6 +60,7 @@ void int_portable(std::int64_t rounds) {
 #if defined(__x86_64__)
 [[gnu::target("avx2,fma")]] void f32_avx2(std::int64_t rounds) {
   __m256 sums[kChains] = {};
+  hide(sums);
   const __m256 a = _mm256_set1_ps(0.999f), b = _mm256_set1_ps(0.001f);
   for (std::int64_t i = 0; i < rounds; ++i) {
 #pragma GCC unroll 10
@@ -60,6 +70,7 @@ void int_portable(std::int64_t rounds) {
 }
 [[gnu::target("avx512f")]] void f32_avx512(std::int64_t rounds) {
   __m512 sums[kChains] = {};
+  hide(sums);
   const __m512 a = _mm512_set1_ps(0.999f), b = _mm512_set1_ps(0.001f);
   for (std::int64_t i = 0; i < rounds; ++i) {
 #pragma GCC unroll 10
@@ -69,6 +80,7 @@ void int_portable(std::int64_t rounds) {
 }
 [[gnu::target("avx2")]] void int8_avx2(std::int64_t rounds) {
   __m256i sums[kChains] = {};
+  hide(sums);
   __m256i a = _mm256_set1_epi8(3);
   const __m256i b = _mm256_set1_epi8(5), ones = _mm256_set1_epi16(1);
   for (std::int64_t i = 0; i < rounds; ++i) {
@@ -83,6 +95,7 @@ void int_portable(std::int64_t rounds) {
 }
 [[gnu::target("avx512f,avx512vnni")]] void int8_vnni(std::int64_t rounds) {
   __m512i sums[kChains] = {};
+  hide(sums);
   const __m512i a = _mm512_set1_epi8(3), b = _mm512_set1_epi8(5);
   for (std::int64_t i = 0; i < rounds; ++i) {
 #pragma GCC unroll 10
@@ -122,6 +135,7 @@ void int_portable(std::int64_t rounds) {
 #elif defined(__aarch64__)
 __attribute__((target("+dotprod"))) void int8_dot(std::int64_t rounds) {
   int32x4_t sums[kChains] = {};
+  hide(sums);
   const int8x16_t a = vdupq_n_s8(3), b = vdupq_n_s8(5);
   for (std::int64_t i = 0; i < rounds; ++i) {
     for (int c = 0; c < kChains; ++c) sums[c] = vdotq_s32(sums[c], a, b);
@@ -130,6 +144,7 @@ __attribute__((target("+dotprod"))) void int8_dot(std::int64_t rounds) {
 }
 void f32_neon(std::int64_t rounds) {
   float32x4_t sums[kChains] = {};
+  hide(sums);
   const float32x4_t a = vdupq_n_f32(0.999f), b = vdupq_n_f32(0.001f);
   for (std::int64_t i = 0; i < rounds; ++i) {
     for (int c = 0; c < kChains; ++c) sums[c] = vfmaq_f32(b, sums[c], a);
