@@ -14,68 +14,100 @@ struct Panel {
   Groups groups;
 };
 
-template <int TOKENS, int QUADS, Cut CUT, bool MINIMA>
-inline void segment(const std::byte* codes, const Q8Block& x, int token, int first, int stop, int sum,
-                    const float* scale, const float* second, __m256 (&acc)[TOKENS]) {
-  const __m256 s = _mm256_loadu_ps(scale), other = _mm256_loadu_ps(second);
-  SPARING_UNROLL
-  for (int t = 0; t < TOKENS; ++t) {
-    const std::int8_t* xt = x.codes[token + t];
-    __m256 d = _mm256_cvtepi32_ps(dot<QUADS>(codes, xt, first, stop));
-    const __m256 xs = _mm256_set1_ps(x.scale[token + t]);
-    float total = x.sum[sum][token + t], scaled = x.scaled_sum[sum][token + t];
-    if constexpr (CUT == Cut::quads) {
-      std::int32_t exact = 0;
-      for (int i = 4 * first; i < 4 * stop; ++i) exact += xt[i];
-      total = static_cast<float>(exact);
-      scaled = total * x.scale[token + t];
+/// A group's sums so far (q8.h), and those of the groups before it: 8 rows.
+template <int TOKENS>
+struct Sums {
+  __m256 acc[TOKENS], part[TOKENS];
+  float total[TOKENS];
+
+  inline void clear_group() {
+    SPARING_UNROLL
+    for (int t = 0; t < TOKENS; ++t) {
+      part[t] = _mm256_setzero_ps();
+      total[t] = 0;
     }
-    if constexpr (!MINIMA) d = _mm256_fnmadd_ps(other, _mm256_set1_ps(total), d);
-    acc[t] = _mm256_fmadd_ps(d, _mm256_mul_ps(s, xs), acc[t]);
-    if constexpr (MINIMA) acc[t] = _mm256_fmadd_ps(other, _mm256_set1_ps(scaled), acc[t]);
   }
-}
+  inline void clear() {
+    clear_group();
+    SPARING_UNROLL
+    for (int t = 0; t < TOKENS; ++t) acc[t] = _mm256_setzero_ps();
+  }
+  /// Quads [first, stop) of a block, x's sums of them in scaled_sum[sum]; sum < 0: summed here.
+  template <int QUADS>
+  inline void add(const std::byte* codes, const Q8Block& x, int token, int first, int stop, int sum) {
+    SPARING_UNROLL
+    for (int t = 0; t < TOKENS; ++t) {
+      const std::int8_t* xt = x.codes[token + t];
+      const float xs = x.scale[token + t];
+      part[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot<QUADS>(codes, xt, first, stop)), _mm256_set1_ps(xs), part[t]);
+      if (sum >= 0) {
+        total[t] = total[t] + x.scaled_sum[sum][token + t];
+      } else {
+        std::int32_t exact = 0;
+        for (int i = 4 * first; i < 4 * stop; ++i) exact += xt[i];
+        total[t] = total[t] + static_cast<float>(exact) * xs;
+      }
+    }
+  }
+  template <bool MINIMA>
+  inline void end_group(const float* scale, const float* second) {
+    const __m256 s = _mm256_loadu_ps(scale), other = _mm256_loadu_ps(second);
+    SPARING_UNROLL
+    for (int t = 0; t < TOKENS; ++t) {
+      const __m256 sum = _mm256_set1_ps(total[t]);
+      if constexpr (!MINIMA) part[t] = _mm256_fnmadd_ps(other, sum, part[t]);
+      acc[t] = _mm256_fmadd_ps(part[t], s, acc[t]);
+      if constexpr (MINIMA) acc[t] = _mm256_fmadd_ps(other, sum, acc[t]);
+    }
+    clear_group();
+  }
+};
 
 template <int TOKENS, int QUADS, Cut CUT, bool MINIMA>
-void tile(const IntWeight& w, const Panel& panel, const Q8Block* x, int token, int half, __m256 (&acc)[TOKENS]) {
-  SPARING_UNROLL
-  for (int t = 0; t < TOKENS; ++t) acc[t] = _mm256_setzero_ps();
-  const float *scale = panel.groups.scale + 8 * half, *second = panel.groups.second + 8 * half;
-  const std::int64_t step = panel.groups.step;
+void tile(const IntWeight& w, const Panel& panel, const Q8Block* x, int token, int half, Sums<TOKENS>& sums) {
+  sums.clear();
+  const std::int64_t blocks = w.layout.blocks;
   std::int64_t group = 0;
   std::int32_t left = w.blocks_per_group;
-  for (std::int64_t b = 0; b < w.layout.blocks; ++b) {
+  const auto end_group = [&] {
+    sums.template end_group<MINIMA>(panel.groups.scale + 8 * half + 16 * group,
+                                    panel.groups.second + 8 * half + panel.groups.step * group);
+    ++group;
+  };
+  for (std::int64_t b = 0; b < blocks; ++b) {
     const std::byte* codes = panel.codes + 512 * b + 32 * half;
     if constexpr (CUT == Cut::whole) {
-      segment<TOKENS, QUADS, CUT, MINIMA>(codes, x[b], token, 0, 8, 0, scale + 16 * group, second + step * group, acc);
-      if (--left == 0) {
-        ++group;
+      sums.template add<QUADS>(codes, x[b], token, 0, 8, 0);
+      if (--left == 0 || b + 1 == blocks) {
+        end_group();
         left = w.blocks_per_group;
       }
     } else if constexpr (CUT == Cut::half) {
-      for (int s = 0; s < 2; ++s, ++group)
-        segment<TOKENS, QUADS, CUT, MINIMA>(codes, x[b], token, 4 * s, 4 * s + 4, 1 + s, scale + 16 * group,
-                                            second + step * group, acc);
+      for (int s = 0; s < 2 && group < w.layout.groups; ++s) {
+        sums.template add<QUADS>(codes, x[b], token, 4 * s, 4 * s + 4, 1 + s);
+        end_group();
+      }
     } else {
       for (std::int32_t i = w.segment_starts[b]; i < w.segment_starts[b + 1]; ++i) {
         const Segment& s = w.segment_list[i];
-        segment<TOKENS, QUADS, CUT, MINIMA>(codes, x[b], token, s.first, s.last, 0, scale + 16 * s.group,
-                                            second + step * s.group, acc);
+        if (s.group != group) end_group();
+        sums.template add<QUADS>(codes, x[b], token, s.first, s.last, -1);
       }
     }
   }
+  if constexpr (CUT == Cut::quads) end_group();
 }
 
 template <int TOKENS, int QUADS, Cut CUT, bool MINIMA>
 void run_tile(const IntWeight& w, const Panel& panel, std::int64_t row, const Q8Block* x, std::int64_t token,
               const Output& out) {
   for (int half = 0; half < 2 && row + 8 * half < w.rows; ++half) {
-    __m256 acc[TOKENS];
-    tile<TOKENS, QUADS, CUT, MINIMA>(w, panel, x, static_cast<int>(token % kTileTokens), half, acc);
+    Sums<TOKENS> sums;
+    tile<TOKENS, QUADS, CUT, MINIMA>(w, panel, x, static_cast<int>(token % kTileTokens), half, sums);
     const std::int64_t first = row + 8 * half, count = w.rows - first < 8 ? w.rows - first : 8;
     for (int t = 0; t < TOKENS; ++t) {
       float held[8];
-      _mm256_storeu_ps(held, acc[t]);
+      _mm256_storeu_ps(held, sums.acc[t]);
       store_rows(out, token + t, first, count, held);
     }
   }

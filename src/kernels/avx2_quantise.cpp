@@ -33,10 +33,7 @@ void quantise_block(const float* x, std::int64_t token, Q8Block& out) {
                       _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
   const float sums[3] = {static_cast<float>(first + second), static_cast<float>(first), static_cast<float>(second)};
   out.scale[token] = scale;
-  for (int i = 0; i < 3; ++i) {
-    out.sum[i][token] = sums[i];
-    out.scaled_sum[i][token] = sums[i] * scale;
-  }
+  for (int i = 0; i < 3; ++i) out.scaled_sum[i][token] = sums[i] * scale;
 }
 
 }  // namespace

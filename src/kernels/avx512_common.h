@@ -150,6 +150,15 @@ inline bool has_minima(const IntWeight& w) {
   return w.spec.zero == ZeroKind::f16_min || w.spec.zero == ZeroKind::coded_min;
 }
 
+/// The end of a group in int8 products (q8.h), for 16 rows of one token. `second`: zeros or minima.
+template <bool MINIMA>
+inline Floats add_group(Floats acc, Floats part, Floats total, Floats scale, Floats second) {
+  if constexpr (!MINIMA) part = _mm512_fnmadd_ps(second, total, part);
+  acc = _mm512_fmadd_ps(part, scale, acc);
+  if constexpr (MINIMA) acc = _mm512_fmadd_ps(second, total, acc);
+  return acc;
+}
+
 /// Adds an earlier term and the bias, and writes up to 16 rows of one token.
 inline void store_rows(const Output& out, std::int64_t token, std::int64_t row, __mmask16 rows, Floats v) {
   float* y = out.y + token * out.stride + row;

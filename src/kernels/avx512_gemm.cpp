@@ -30,96 +30,122 @@ void unpack(const IntWeight& w, const std::byte* from, std::byte* to) {
 
 enum class Cut { whole, half, quads };
 
-template <int PANELS, int TOKENS, Cut CUT, bool MINIMA>
-void tile(const IntWeight& w, const Panels& panels, const Q8Block* x, int first, Floats (&acc)[PANELS][TOKENS]) {
-  SPARING_UNROLL
-  for (int p = 0; p < PANELS; ++p) {
+/// A group's sums so far (q8.h), and those of the groups before it.
+template <int PANELS, int TOKENS>
+struct Sums {
+  Floats acc[PANELS][TOKENS], part[PANELS][TOKENS];
+  float total[TOKENS];
+
+  inline void clear_group() {
     SPARING_UNROLL
-    for (int t = 0; t < TOKENS; ++t) acc[p][t] = _mm512_setzero_ps();
-  }
-  std::int64_t group = 0;
-  std::int32_t left = w.blocks_per_group;
-  for (std::int64_t b = 0; b < w.layout.blocks; ++b) {
-    const Q8Block& xb = x[b];
-    const std::byte* codes[2] = {panels.codes[0] + 512 * b, panels.codes[1] + 512 * b};
-    int segment = 0, segments = CUT == Cut::half ? 2 : 1;
-    if constexpr (CUT == Cut::quads) {
-      segment = w.segment_starts[b];
-      segments = w.segment_starts[b + 1];
+    for (int t = 0; t < TOKENS; ++t) {
+      SPARING_UNROLL
+      for (int p = 0; p < PANELS; ++p) part[p][t] = _mm512_setzero_ps();
+      total[t] = 0;
     }
-    for (; segment < segments; ++segment) {
-      int q = 0, stop = 8, sum = 0;
-      if constexpr (CUT == Cut::half) {
-        q = 4 * segment;
-        stop = q + 4;
-        sum = 1 + segment;
-      }
-      if constexpr (CUT == Cut::quads) {
-        q = w.segment_list[segment].first;
-        stop = w.segment_list[segment].last;
-        group = w.segment_list[segment].group;
-      }
-      Ints dot[PANELS][TOKENS], sums[TOKENS];
+  }
+  inline void clear() {
+    clear_group();
+    SPARING_UNROLL
+    for (int p = 0; p < PANELS; ++p) {
+      SPARING_UNROLL
+      for (int t = 0; t < TOKENS; ++t) acc[p][t] = _mm512_setzero_ps();
+    }
+  }
+  /// Quads [first, stop) of a block, which are QUADS with x's sums in scaled_sum[sum]; QUADS 0: any, summed here.
+  template <int QUADS>
+  inline void add(const std::byte* const (&codes)[2], const Q8Block& xb, int token, int first, int stop, int sum) {
+    Ints dot[PANELS][TOKENS], sums[TOKENS];
+    SPARING_UNROLL
+    for (int t = 0; t < TOKENS; ++t) {
+      SPARING_UNROLL
+      for (int p = 0; p < PANELS; ++p) dot[p][t] = _mm512_setzero_si512();
+      sums[t] = _mm512_setzero_si512();
+    }
+    const auto quad = [&](int at) __attribute__((always_inline)) {
+      Ints wq[PANELS];
+      SPARING_UNROLL
+      for (int p = 0; p < PANELS; ++p) wq[p] = load_bytes(codes[p] + 64 * at);
       SPARING_UNROLL
       for (int t = 0; t < TOKENS; ++t) {
+        const Ints xq = broadcast_quad(xb.codes[token + t] + 4 * at);
         SPARING_UNROLL
-        for (int p = 0; p < PANELS; ++p) dot[p][t] = _mm512_setzero_si512();
-        sums[t] = _mm512_setzero_si512();
+        for (int p = 0; p < PANELS; ++p) dot[p][t] = _mm512_dpbusd_epi32(dot[p][t], wq[p], xq);
+        if constexpr (QUADS == 0) sums[t] = _mm512_dpbusd_epi32(sums[t], _mm512_set1_epi8(1), xq);
       }
-      const auto quad = [&](int at) __attribute__((always_inline)) {
-        Ints wq[PANELS];
-        SPARING_UNROLL
-        for (int p = 0; p < PANELS; ++p) wq[p] = load_bytes(codes[p] + 64 * at);
-        SPARING_UNROLL
-        for (int t = 0; t < TOKENS; ++t) {
-          const Ints xq = broadcast_quad(xb.codes[first + t] + 4 * at);
-          SPARING_UNROLL
-          for (int p = 0; p < PANELS; ++p) dot[p][t] = _mm512_dpbusd_epi32(dot[p][t], wq[p], xq);
-          if constexpr (CUT == Cut::quads) sums[t] = _mm512_dpbusd_epi32(sums[t], _mm512_set1_epi8(1), xq);
-        }
-      };
-      if constexpr (CUT == Cut::quads) {
-        for (; q < stop; ++q) quad(q);
-      } else {
-        SPARING_UNROLL
-        for (int i = 0; i < (CUT == Cut::half ? 4 : 8); ++i) quad(q + i);
-      }
+    };
+    if constexpr (QUADS == 0) {
+      for (int q = first; q < stop; ++q) quad(q);
+    } else {
       SPARING_UNROLL
-      for (int p = 0; p < PANELS; ++p) {
-        const Floats scale = _mm512_loadu_ps(panels.groups[p].scale + 16 * group);
-        const Floats other = _mm512_loadu_ps(panels.groups[p].second + panels.groups[p].step * group);
-        SPARING_UNROLL
-        for (int t = 0; t < TOKENS; ++t) {
-          Floats d = _mm512_cvtepi32_ps(dot[p][t]);
-          const Floats xs = broadcast(xb.scale + first + t);
-          if constexpr (!MINIMA) {
-            const Floats s = CUT == Cut::quads ? _mm512_cvtepi32_ps(sums[t]) : broadcast(xb.sum[sum] + first + t);
-            d = _mm512_fnmadd_ps(other, s, d);
-          }
-          acc[p][t] = _mm512_fmadd_ps(d, _mm512_mul_ps(scale, xs), acc[p][t]);
-          if constexpr (MINIMA) {
-            const Floats s = CUT == Cut::quads ? _mm512_mul_ps(_mm512_cvtepi32_ps(sums[t]), xs)
-                                               : broadcast(xb.scaled_sum[sum] + first + t);
-            acc[p][t] = _mm512_fmadd_ps(other, s, acc[p][t]);
-          }
-        }
-      }
-      if (CUT == Cut::half || (CUT == Cut::whole && --left == 0)) {
-        ++group;
-        left = w.blocks_per_group;
+      for (int i = 0; i < QUADS; ++i) quad(first + i);
+    }
+    SPARING_UNROLL
+    for (int t = 0; t < TOKENS; ++t) {
+      const Floats xs = broadcast(xb.scale + token + t);
+      SPARING_UNROLL
+      for (int p = 0; p < PANELS; ++p) part[p][t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[p][t]), xs, part[p][t]);
+      if constexpr (QUADS == 0) {
+        // Every lane has the same sum.
+        const auto exact = static_cast<float>(_mm512_cvtsi512_si32(sums[t]));
+        total[t] = total[t] + exact * xb.scale[token + t];
+      } else {
+        total[t] = total[t] + xb.scaled_sum[sum][token + t];
       }
     }
   }
+  template <bool MINIMA>
+  inline void end_group(const Panels& panels, std::int64_t group) {
+    SPARING_UNROLL
+    for (int p = 0; p < PANELS; ++p) {
+      const Floats scale = _mm512_loadu_ps(panels.groups[p].scale + 16 * group);
+      const Floats second = _mm512_loadu_ps(panels.groups[p].second + panels.groups[p].step * group);
+      SPARING_UNROLL
+      for (int t = 0; t < TOKENS; ++t)
+        acc[p][t] = add_group<MINIMA>(acc[p][t], part[p][t], _mm512_set1_ps(total[t]), scale, second);
+    }
+    clear_group();
+  }
+};
+
+template <int PANELS, int TOKENS, Cut CUT, bool MINIMA>
+void tile(const IntWeight& w, const Panels& panels, const Q8Block* x, int first, Sums<PANELS, TOKENS>& sums) {
+  sums.clear();
+  const std::int64_t blocks = w.layout.blocks;
+  std::int64_t group = 0;
+  std::int32_t left = w.blocks_per_group;
+  for (std::int64_t b = 0; b < blocks; ++b) {
+    const std::byte* const codes[2] = {panels.codes[0] + 512 * b, panels.codes[1] + 512 * b};
+    if constexpr (CUT == Cut::whole) {
+      sums.template add<8>(codes, x[b], first, 0, 8, 0);
+      if (--left == 0 || b + 1 == blocks) {
+        sums.template end_group<MINIMA>(panels, group++);
+        left = w.blocks_per_group;
+      }
+    } else if constexpr (CUT == Cut::half) {
+      for (int s = 0; s < 2 && group < w.layout.groups; ++s) {
+        sums.template add<4>(codes, x[b], first, 4 * s, 4 * s + 4, 1 + s);
+        sums.template end_group<MINIMA>(panels, group++);
+      }
+    } else {
+      for (std::int32_t i = w.segment_starts[b]; i < w.segment_starts[b + 1]; ++i) {
+        const Segment& s = w.segment_list[i];
+        if (s.group != group) sums.template end_group<MINIMA>(panels, group++);
+        sums.template add<0>(codes, x[b], first, s.first, s.last, 0);
+      }
+    }
+  }
+  if constexpr (CUT == Cut::quads) sums.template end_group<MINIMA>(panels, group);
 }
 
 template <int PANELS, int TOKENS, Cut CUT, bool MINIMA>
 void run_tile(const IntWeight& w, const Panels& panels, std::int64_t panel, const Q8Block* x, std::int64_t token,
               const Output& out) {
-  Floats acc[PANELS][TOKENS];
-  tile<PANELS, TOKENS, CUT, MINIMA>(w, panels, x, static_cast<int>(token % kTileTokens), acc);
+  Sums<PANELS, TOKENS> sums;
+  tile<PANELS, TOKENS, CUT, MINIMA>(w, panels, x, static_cast<int>(token % kTileTokens), sums);
   for (int p = 0; p < PANELS; ++p) {
     const std::int64_t row = (panel + p) * 16;
-    for (int t = 0; t < TOKENS; ++t) store_rows(out, token + t, row, rows_left(w.rows, row), acc[p][t]);
+    for (int t = 0; t < TOKENS; ++t) store_rows(out, token + t, row, rows_left(w.rows, row), sums.acc[p][t]);
   }
 }
 

@@ -16,8 +16,13 @@ inline void panel(const IntWeight& w, const Groups& groups, const std::byte* blo
   constexpr int kSegments = HALF ? 2 : 1, kQuads = 8 / kSegments;
   const float *scale = groups.scale, *second = groups.second;
   std::int32_t left = w.blocks_per_group;
+  Floats part[TOKENS];
+  float total[TOKENS];
   SPARING_UNROLL
-  for (int t = 0; t < TOKENS; ++t) acc[t] = _mm512_setzero_ps();
+  for (int t = 0; t < TOKENS; ++t) {
+    acc[t] = part[t] = _mm512_setzero_ps();
+    total[t] = 0;
+  }
   for (std::int64_t b = 0; b < w.layout.blocks; ++b, block += 64 * BITS) {
     SPARING_UNROLL
     for (int i = 0; i < BITS; ++i) _mm_prefetch(reinterpret_cast<const char*>(block + kAhead + 64 * i), _MM_HINT_T0);
@@ -29,8 +34,8 @@ inline void panel(const IntWeight& w, const Groups& groups, const std::byte* blo
     }
     SPARING_UNROLL
     for (int s = 0; s < kSegments; ++s) {
-      const int sum = HALF ? 1 + s : 0;
-      const Floats other = _mm512_loadu_ps(second), scales = _mm512_loadu_ps(scale);
+      // The second half of the last block may be all padding, and then has no group.
+      if (HALF && scale == groups.scale + 16 * w.layout.groups) break;
       SPARING_UNROLL
       for (int t = 0; t < TOKENS; ++t) {
         const std::int8_t* xt = x[b].codes[first + t];
@@ -40,18 +45,33 @@ inline void panel(const IntWeight& w, const Groups& groups, const std::byte* blo
           even = _mm512_dpbusd_epi32(even, codes[q], broadcast_quad(xt + 4 * q));
           odd = _mm512_dpbusd_epi32(odd, codes[q + 1], broadcast_quad(xt + 4 * q + 4));
         }
-        Floats dot = _mm512_cvtepi32_ps(_mm512_add_epi32(even, odd));
-        if constexpr (!MINIMA) dot = _mm512_fnmadd_ps(other, broadcast(x[b].sum[sum] + first + t), dot);
-        acc[t] = _mm512_fmadd_ps(dot, _mm512_mul_ps(scales, broadcast(x[b].scale + first + t)), acc[t]);
-        if constexpr (MINIMA) acc[t] = _mm512_fmadd_ps(other, broadcast(x[b].scaled_sum[sum] + first + t), acc[t]);
+        part[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_add_epi32(even, odd)), broadcast(x[b].scale + first + t),
+                                  part[t]);
+        total[t] = total[t] + x[b].scaled_sum[HALF ? 1 + s : 0][first + t];
       }
-      if (HALF || --left == 0) {
+      if (HALF || --left == 0 || b + 1 == w.layout.blocks) {
+        const Floats other = _mm512_loadu_ps(second), scales = _mm512_loadu_ps(scale);
+        SPARING_UNROLL
+        for (int t = 0; t < TOKENS; ++t) {
+          acc[t] = add_group<MINIMA>(acc[t], part[t], _mm512_set1_ps(total[t]), scales, other);
+          part[t] = _mm512_setzero_ps();
+          total[t] = 0;
+        }
         scale += 16;
         second += groups.step;
         left = w.blocks_per_group;
       }
     }
   }
+}
+
+/// The next tokens of a few: 1, up to 4 or up to 8 at once.
+template <int BITS, bool TABLE, bool HALF, bool MINIMA, int TOKENS>
+inline void run_panel(const IntWeight& w, const Groups& groups, const std::byte* block, Ints table, const Q8Block* x,
+                      std::int64_t token, std::int64_t some, const Output& out, std::int64_t row) {
+  Floats acc[TOKENS];
+  panel<BITS, TABLE, HALF, MINIMA, TOKENS>(w, groups, block, table, x, static_cast<int>(token), acc);
+  for (int i = 0; i < some; ++i) store_rows(out, token + i, row, rows_left(w.rows, row), acc[i]);
 }
 
 template <int BITS, bool TABLE, bool HALF, bool MINIMA>
@@ -63,17 +83,18 @@ void gemv(const IntWeight& w, const Q8Block* x, std::int64_t tokens, const Outpu
   for (std::int64_t p = begin; p < end; ++p) {
     decode_groups(w, p, groups);
     const std::byte* block = w.blob + w.layout.codes + p * w.layout.blocks * (64 * BITS);
-    const __mmask16 rows = rows_left(w.rows, p * 16);
-    for (std::int64_t t = 0; t < tokens; t += kFewTokens) {
-      const std::int64_t some = tokens - t < kFewTokens ? tokens - t : kFewTokens;
-      if (some == 1) {
-        Floats acc[1];
-        panel<BITS, TABLE, HALF, MINIMA, 1>(w, groups, block, table, x, static_cast<int>(t), acc);
-        store_rows(out, t, p * 16, rows, acc[0]);
+    for (std::int64_t t = 0; t < tokens;) {
+      const std::int64_t left = tokens - t;
+      if (left == 1) {
+        run_panel<BITS, TABLE, HALF, MINIMA, 1>(w, groups, block, table, x, t, 1, out, p * 16);
+        t += 1;
+      } else if (left <= kFewTokens) {
+        run_panel<BITS, TABLE, HALF, MINIMA, kFewTokens>(w, groups, block, table, x, t, left, out, p * 16);
+        t += kFewTokens;
       } else {
-        Floats acc[kFewTokens];
-        panel<BITS, TABLE, HALF, MINIMA, kFewTokens>(w, groups, block, table, x, static_cast<int>(t), acc);
-        for (int i = 0; i < some; ++i) store_rows(out, t + i, p * 16, rows, acc[i]);
+        const std::int64_t some = left < 2 * kFewTokens ? left : 2 * kFewTokens;
+        run_panel<BITS, TABLE, HALF, MINIMA, 2 * kFewTokens>(w, groups, block, table, x, t, some, out, p * 16);
+        t += 2 * kFewTokens;
       }
     }
   }

@@ -32,10 +32,7 @@ inline void quantise_block(const float* x, std::int64_t inputs, std::int64_t tok
   const std::int32_t first = _mm512_reduce_add_epi32(qa), second = _mm512_reduce_add_epi32(qb);
   const float sums[3] = {static_cast<float>(first + second), static_cast<float>(first), static_cast<float>(second)};
   out.scale[token] = scale;
-  for (int i = 0; i < 3; ++i) {
-    out.sum[i][token] = sums[i];
-    out.scaled_sum[i][token] = sums[i] * scale;
-  }
+  for (int i = 0; i < 3; ++i) out.scaled_sum[i][token] = sums[i] * scale;
 }
 
 }  // namespace

@@ -315,6 +315,15 @@ void wide_gemm(const IntWeight& w, const Q16Block* x, std::int64_t tokens, const
                 : gemm<CUT, false>(w, x, tokens, out, begin, end, scratch);
 }
 
+/// The sums of four vectors, in order.
+inline __m128i totals_of(const Ints (&v)[4]) {
+  const Ints ab = _mm512_add_epi32(_mm512_unpacklo_epi32(v[0], v[1]), _mm512_unpackhi_epi32(v[0], v[1]));
+  const Ints cd = _mm512_add_epi32(_mm512_unpacklo_epi32(v[2], v[3]), _mm512_unpackhi_epi32(v[2], v[3]));
+  const Ints all = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+  const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
+  return _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+}
+
 }  // namespace
 
 void quantise_wide(const float* x, std::int64_t tokens, std::int64_t x_stride, std::int64_t cols, std::int64_t tile,
@@ -346,16 +355,23 @@ void quantise_wide(const float* x, std::int64_t tokens, std::int64_t x_stride, s
     // An infinity or a NaN times 0 is NaN, whose conversion is not 0: such rows are masked out.
     const __mmask16 keep = inverse != 0 ? 0xFFFF : 0;
     const std::int64_t stop = (cols + kWideInputs - 1) / kWideInputs * kWideInputs;
-    for (std::int64_t c = 0; c < stop; c += 16) {
-      const Floats v = _mm512_maskz_loadu_ps(part_of(c), row + c);
-      const Ints code = _mm512_maskz_cvtps_epi32(keep, _mm512_mul_ps(v, _mm512_set1_ps(inverse)));
-      const Ints high = _mm512_srai_epi32(_mm512_add_epi32(code, _mm512_set1_epi32(128)), 8);
+    for (std::int64_t c = 0; c < stop; c += kWideInputs) {
       Q16Block& block = out[c / kWideInputs];
-      const std::int64_t at = c % kWideInputs;
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(block.high[lane] + at), _mm512_cvtepi32_epi8(high));
-      // The truncated low byte, read as signed, is what is left.
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(block.low[lane] + at), _mm512_cvtepi32_epi8(code));
-      block.sum[at / 16][lane] = _mm512_reduce_add_epi32(code);
+      Ints codes[4];
+      SPARING_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        const std::int64_t at = c + 16 * i;
+        const Floats v = at + 16 <= cols ? _mm512_loadu_ps(row + at) : _mm512_maskz_loadu_ps(part_of(at), row + at);
+        codes[i] = _mm512_maskz_cvtps_epi32(keep, _mm512_mul_ps(v, _mm512_set1_ps(inverse)));
+        const Ints high = _mm512_srai_epi32(_mm512_add_epi32(codes[i], _mm512_set1_epi32(128)), 8);
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(block.high[lane] + 16 * i), _mm512_cvtepi32_epi8(high));
+        // The truncated low byte, read as signed, is what is left.
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(block.low[lane] + 16 * i), _mm512_cvtepi32_epi8(codes[i]));
+      }
+      alignas(16) std::int32_t sums[4];
+      _mm_store_si128(reinterpret_cast<__m128i*>(sums), totals_of(codes));
+      SPARING_UNROLL
+      for (int i = 0; i < 4; ++i) block.sum[i][lane] = sums[i];
     }
     out[0].scale[lane] = scale;
   }

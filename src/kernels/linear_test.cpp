@@ -132,10 +132,8 @@ TEST(Quantise, TiesExtremesAndNonFinite) {
           const Q8Block &p = a[static_cast<std::size_t>(k)], &q = b[static_cast<std::size_t>(k)];
           EXPECT_EQ(std::memcmp(p.codes[t], q.codes[t], 32), 0) << name_of(isa) << " token " << t;
           EXPECT_TRUE(p.scale[t] == q.scale[t] || (std::isnan(p.scale[t]) && std::isnan(q.scale[t])));
-          for (int s = 0; s < 3; ++s) {
-            EXPECT_EQ(p.sum[s][t], q.sum[s][t]);
+          for (int s = 0; s < 3; ++s)
             EXPECT_TRUE(p.scaled_sum[s][t] == q.scaled_sum[s][t] || std::isnan(p.scaled_sum[s][t]));
-          }
         }
     }
   }

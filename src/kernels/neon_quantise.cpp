@@ -46,10 +46,7 @@ void quantise_block(const float* x, std::int64_t token, Q8Block& out) {
   const float sums[3] = {static_cast<float>(halves[0] + halves[1]), static_cast<float>(halves[0]),
                          static_cast<float>(halves[1])};
   out.scale[token] = scale;
-  for (int i = 0; i < 3; ++i) {
-    out.sum[i][token] = sums[i];
-    out.scaled_sum[i][token] = sums[i] * scale;
-  }
+  for (int i = 0; i < 3; ++i) out.scaled_sum[i][token] = sums[i] * scale;
 }
 
 }  // namespace

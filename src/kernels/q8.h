@@ -8,13 +8,18 @@
 //   amax < 2^-100:    scale = 0, codes = 0
 //   otherwise:        scale = amax / 127, code = round_to_nearest_even(x * (1 / scale)), all f32, each step rounded
 //
-// Products of int_group and of lut_group with a table of integers. A segment is what a block of 32 inputs and a group
-// have in common. For output r and one token, acc = 0, then for every segment in ascending order:
-//   D = sum code_w * code_x, S = sum code_x          exact, int32, over the segment
-//   I = D - z * S (constant and integer zeros), D (minima), sum table[code_w] * code_x (lut_group); |I| < 2^24
-//   acc = fma(float(I), s_w * s_x, acc)               s_w * s_x rounded once
-//   acc = fma(m, float(S) * s_x, acc)                 only with minima; float(S) * s_x rounded once
-// s_w is the group's decoded scale, m its minimum, as group_values() gives them.
+// Products of int_group and of lut_group with a table of integers (u = the code, or table[code] + 128 with a zero of
+// 128). A segment is what a block of 32 inputs and a group have in common. For output r and one token, acc = 0, then
+// for every group in ascending order, with part = 0 and total = 0, for each of its segments in ascending order:
+//   D = sum u * code_x, S = sum code_x                exact, int32, over the segment; |D| < 2^24
+//   part = fma(float(D), s_x, part)
+//   total = total + float(S) * s_x                    the product rounded, then the sum
+// and at the group's end
+//   part = fma(-z, total, part)                       constant and integer zeros
+//   acc = fma(part, s_w, acc)
+//   acc = fma(m, total, acc)                          only with minima
+// s_w is the group's decoded scale, z its zero, m its minimum, as group_values() gives them. So what a block costs
+// beside its dot products is one conversion and one fma; the rest is paid once a group.
 //
 // Products of dense weights, and of every coding with f32 activations (its weights decoded to f32 first): inputs padded
 // with zeros to a multiple of 16; lane l (of 16) is acc = fma(w, x, acc) over inputs l, l + 16, ... ascending; then
@@ -34,8 +39,7 @@ inline constexpr int kTileTokens = 16;
 struct alignas(64) Q8Block {
   std::int8_t codes[kTileTokens][32];
   float scale[kTileTokens];
-  float sum[3][kTileTokens];         ///< of the codes: whole block, first half, second half
-  float scaled_sum[3][kTileTokens];  ///< float(S) * s_x
+  float scaled_sum[3][kTileTokens];  ///< float(S) * s_x: of the whole block, of its first half, of its second
 };
 
 }  // namespace sparing::kernels

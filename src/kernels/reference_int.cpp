@@ -30,10 +30,7 @@ void quantise_block(const float* x, int inputs, int token, Q8Block& out) {
   for (int i = 0; i < 32; ++i) halves[i / 16] += codes[i];
   const std::int32_t sums[3] = {halves[0] + halves[1], halves[0], halves[1]};
   out.scale[token] = scale;
-  for (int i = 0; i < 3; ++i) {
-    out.sum[i][token] = static_cast<float>(sums[i]);
-    out.scaled_sum[i][token] = static_cast<float>(sums[i]) * scale;
-  }
+  for (int i = 0; i < 3; ++i) out.scaled_sum[i][token] = static_cast<float>(sums[i]) * scale;
 }
 
 }  // namespace
@@ -64,18 +61,26 @@ void int_panels(const IntWeight& w, const Q8Block* x, std::int64_t tokens, const
       const Q8Block* xt = x + t / kTileTokens * l.blocks;
       const std::int64_t lane = t % kTileTokens;
       float acc = 0;
-      for (std::int64_t c = 0; c < w.cols;) {
-        const std::int64_t block = c / 32, group = c / w.spec.groups.group;
-        const std::int64_t stop = std::min({w.cols, (block + 1) * 32, (group + 1) * w.spec.groups.group});
+      for (std::int64_t c = 0, group = 0; c < w.cols; ++group) {
         const GroupValues g = group_values(w.spec, l, w.blob, row, group);
-        std::int32_t dot = 0, sum = 0;
-        for (; c < stop; ++c) {
-          const std::int32_t code_x = xt[block].codes[lane][c % 32];
-          dot += (w.table != nullptr ? w.table[codes[c]] - 128 : codes[c] - g.zero) * code_x;
-          sum += code_x;
+        const auto zero = static_cast<float>(w.table != nullptr ? 128 : g.zero);
+        const std::int64_t end_of_group = std::min<std::int64_t>(w.cols, (group + 1) * w.spec.groups.group);
+        float part = 0, total = 0;
+        while (c < end_of_group) {
+          const std::int64_t block = c / 32, stop = std::min(end_of_group, (block + 1) * 32);
+          std::int32_t dot = 0, sum = 0;
+          for (; c < stop; ++c) {
+            const std::int32_t code_x = xt[block].codes[lane][c % 32];
+            dot += (w.table != nullptr ? w.table[codes[c]] : codes[c]) * code_x;
+            sum += code_x;
+          }
+          const float scale_x = xt[block].scale[lane];
+          part = std::fma(static_cast<float>(dot), scale_x, part);
+          total = total + static_cast<float>(sum) * scale_x;
         }
-        acc = std::fma(static_cast<float>(dot), g.scale * xt[block].scale[lane], acc);
-        if (minima) acc = std::fma(g.minimum, static_cast<float>(sum) * xt[block].scale[lane], acc);
+        if (!minima) part = std::fma(-zero, total, part);
+        acc = std::fma(part, g.scale, acc);
+        if (minima) acc = std::fma(g.minimum, total, acc);
       }
       store(out, t, row, acc);
     }
