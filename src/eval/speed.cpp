@@ -15,10 +15,6 @@ double since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-Token greedy(std::span<const float> logits) {
-  return static_cast<Token>(std::max_element(logits.begin(), logits.end()) - logits.begin());
-}
-
 }  // namespace
 
 Result<Speed> measure_speed(Engine& engine, std::span<const Token> prompt, std::int64_t decode, std::int32_t batch) {
@@ -40,14 +36,14 @@ Result<Speed> measure_speed(Engine& engine, std::span<const Token> prompt, std::
     if (s == 0) speed.prompt_seconds = since(start);
     sequences.push_back(s);
     // Sequences that differ, as users' do.
-    next.push_back((greedy(std::span<const float>(logits).first(vocab)) + s) % engine.config().vocab);
+    next.push_back((likeliest(std::span<const float>(logits).first(vocab)) + s) % engine.config().vocab);
   }
   const auto start = Clock::now();
   for (std::int64_t i = 0; i < decode; ++i) {
     if (interrupted()) return interrupted_error("bench");
     SPARING_CHECK_OK(engine.decode(sequences, next, logits));
     for (std::size_t s = 0; s < next.size(); ++s) {
-      next[s] = greedy(std::span<const float>(logits).subspan(s * vocab, vocab));
+      next[s] = likeliest(std::span<const float>(logits).subspan(s * vocab, vocab));
     }
   }
   speed.decode_seconds = since(start);

@@ -73,6 +73,9 @@ struct SamplingOptions {
   float top_p = 1.0f, min_p = 0.0f;
   std::uint64_t seed = 0;
 };
+/// The lowest id of the greatest logit; NaN is never chosen. 0 where none is greater than -infinity.
+Token likeliest(std::span<const float> logits);
+
 /// Ties go to the lowest id. Deterministic by seed.
 class Sampler {
  public:

@@ -238,6 +238,20 @@ TEST(Sampler, GreedyTakesTheLowestOfEquals) {
   EXPECT_EQ(greedy.sample(std::vector<float>{NAN, -INFINITY, -5}), 2);
 }
 
+// Long enough for whole stretches and a rest; the greatest stands in each of them in turn, before its equal.
+TEST(Sampler, LikeliestOfManyIsTheFirstOfEqualsAndNeverNaN) {
+  std::vector<float> logits(3000);
+  for (std::size_t i = 0; i < logits.size(); ++i) logits[i] = -1.0f - static_cast<float>(i % 7);
+  for (const std::size_t at : {0u, 17u, 1023u, 1024u, 2047u, 2048u, 2998u}) {
+    auto mine = logits;
+    mine[at] = mine[at + 1] = 2.0f;
+    mine[5] = mine[1500] = std::nanf("");
+    EXPECT_EQ(likeliest(mine), static_cast<Token>(at));
+  }
+  EXPECT_EQ(likeliest(std::vector<float>(2000, std::nanf(""))), 0);
+  EXPECT_EQ(likeliest(std::vector<float>(2000, -INFINITY)), 0);
+}
+
 TEST(Sampler, FollowsTheDistribution) {
   const std::vector<float> logits = {std::log(0.5f), std::log(0.3f), std::log(0.15f), std::log(0.05f)};
   const auto shares = [&](SamplingOptions options) {

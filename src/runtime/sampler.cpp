@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <numeric>
 #include <vector>
 
@@ -28,15 +29,41 @@ float comparable(float x) {
   return std::isnan(x) ? -INFINITY : x;
 }
 
-Token best(std::span<const float> logits) {
-  std::size_t at = 0;
-  for (std::size_t i = 1; i < logits.size(); ++i) {
-    if (comparable(logits[i]) > comparable(logits[at])) at = i;
+using Lanes = float __attribute__((vector_size(64)));
+constexpr std::size_t kLanes = sizeof(Lanes) / sizeof(float), kStretch = 1024;
+
+/// Greatest of kStretch values; NaN counts as -infinity.
+float greatest(const float* values) {
+  Lanes top = Lanes{} - INFINITY;
+  for (std::size_t i = 0; i < kStretch; i += kLanes) {
+    Lanes v;
+    std::memcpy(&v, values + i, sizeof v);
+    top = v > top ? v : top;
   }
-  return static_cast<Token>(at);
+  float most = -INFINITY;
+  for (std::size_t lane = 0; lane < kLanes; ++lane) most = std::max(most, top[lane]);
+  return most;
 }
 
 }  // namespace
+
+Token likeliest(std::span<const float> logits) {
+  std::size_t at = 0;
+  float most = -INFINITY;
+  const auto look = [&](std::size_t begin, std::size_t end) {
+    for (std::size_t i = begin; i < end; ++i) {
+      if (!(logits[i] > most)) continue;
+      most = logits[i];
+      at = i;
+    }
+  };
+  std::size_t begin = 0;
+  for (; begin + kStretch <= logits.size(); begin += kStretch) {
+    if (greatest(logits.data() + begin) > most) look(begin, begin + kStretch);
+  }
+  look(begin, logits.size());
+  return static_cast<Token>(at);
+}
 
 Sampler::Sampler(const SamplingOptions& options) : impl_(std::make_unique<Impl>(options)) {}
 Sampler::~Sampler() = default;
@@ -44,7 +71,7 @@ Sampler::~Sampler() = default;
 Token Sampler::sample(std::span<const float> logits) {
   const SamplingOptions& o = impl_->options;
   if (logits.empty()) return -1;
-  if (o.temperature <= 0.0f || o.top_k == 1) return best(logits);
+  if (o.temperature <= 0.0f || o.top_k == 1) return likeliest(logits);
   auto& all = impl_->candidates;
   all.clear();
   for (std::size_t i = 0; i < logits.size(); ++i) {
@@ -58,7 +85,7 @@ Token Sampler::sample(std::span<const float> logits) {
     all.resize(static_cast<std::size_t>(o.top_k));
   }
   const float top = std::min_element(all.begin(), all.end(), likelier)->logit;
-  if (!(top > -INFINITY)) return best(logits);
+  if (!(top > -INFINITY)) return likeliest(logits);
   if (o.min_p > 0.0f) {  // relative to the likeliest, so it needs no sum
     const double floor = top + o.temperature * std::log(static_cast<double>(o.min_p));
     std::erase_if(all, [&](const Impl::Candidate& c) { return c.logit < floor; });
