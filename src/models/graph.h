@@ -23,14 +23,17 @@ enum class OpKind : std::uint8_t {
 
 using Value = std::int32_t;  ///< index into Graph::widths
 
+inline constexpr std::int32_t kFewBits = 4;
+
 struct Op {
   OpKind kind = OpKind::add;
   std::vector<Value> inputs = {};
   Value output = -1;
   std::string site = {};  ///< canonical tensor name: embed, linear, rms_norm
   std::string bias = {};  ///< linear: canonical name, or empty
-  std::int32_t activation_bits =
-      8;  ///< linear: 8 or 16, what its inputs may be rounded to where its codes are integers
+  /// linear: 8 or 16, what its inputs may be rounded to where its codes are integers; and the same where those codes
+  /// have at most kFewBits, whose own damage is a hundred times that of the inputs' rounding.
+  std::int32_t activation_bits = 8, activation_bits_few = 8;
   std::int32_t layer = -1;
   std::int32_t heads = 0, kv_heads = 0, head_dim = 0, window = 0;  ///< attention (all), rope (heads, head_dim)
   std::int32_t span = 0;                                           ///< rms_norm

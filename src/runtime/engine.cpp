@@ -27,6 +27,19 @@ std::int64_t fitting_batch(const EngineOptions& options, const Schedule& schedul
   return std::max<std::int64_t>({std::min(options.batch, std::max<std::int64_t>(fitting / 16 * 16, 32)), 1});
 }
 
+/// Integer codes of at most kFewBits in every term that has codes.
+bool has_few_bits(const CodedWeight& weight) {
+  bool few = false;
+  for (const Term& term : weight.terms) {
+    std::int32_t bits = 0;
+    if (const auto* integer = std::get_if<IntGroupSpec>(&term.spec)) bits = integer->bits;
+    if (const auto* lut = std::get_if<LutGroupSpec>(&term.spec)) bits = lut->bits;
+    if (bits > kFewBits) return false;
+    few |= bits > 0;
+  }
+  return few;
+}
+
 }  // namespace
 
 std::string_view name_of(KvType type) {
@@ -110,7 +123,8 @@ Status Engine::Impl::load_matrix(const Checkpoint& checkpoint, std::size_t index
     lookups[index] = std::move(weight);
     return {};
   }
-  const auto declared = needed.activation_bits > 8 ? kernels::Precision::int16 : kernels::Precision::int8;
+  const std::int32_t bits = has_few_bits(weight) ? needed.activation_bits_few : needed.activation_bits;
+  const auto declared = bits > 8 ? kernels::Precision::int16 : kernels::Precision::int8;
   auto linear = kernels::Linear::prepare(std::move(weight), options.precision.value_or(declared));
   if (!linear.ok()) {
     Error error = std::move(linear).error();

@@ -125,7 +125,7 @@ class Compiler {
         place(op.output);
         RowOp& row = row_op(RowOp::Kind::embed);
         row.out = slot(op.output);
-        row.weight = matrix(op.site, vocab_, row.out.width, false, 8);
+        row.weight = matrix(op.site, vocab_, row.out.width, false, nullptr);
         break;
       }
       case OpKind::rms_norm: {
@@ -190,7 +190,7 @@ class Compiler {
     target.input = in;
     if (!logits) place(op.output);
     const std::int32_t rows = flat_.widths[index(op.output)];
-    target.products.push_back({.weight = matrix(op.site, rows, in.width, true, op.activation_bits),
+    target.products.push_back({.weight = matrix(op.site, rows, in.width, true, &op),
                                .bias = op.bias.empty() ? -1 : vector(op.bias, rows),
                                .out = slot(op.output),
                                .logits = logits});
@@ -198,13 +198,16 @@ class Compiler {
   }
 
   std::int32_t matrix(const std::string& name, std::int64_t rows, std::int64_t cols, bool multiplied,
-                      std::int32_t activation_bits) {
+                      const Op* product) {
     auto& all = schedule_.matrices;
     auto it = std::ranges::find(all, name, &NeededMatrix::name);
     if (it == all.end()) it = all.insert(all.end(), {.name = name, .rows = rows, .cols = cols});
     it->rows = std::max(it->rows, rows);
     it->multiplied |= multiplied;
-    it->activation_bits = std::max(it->activation_bits, activation_bits);
+    if (product != nullptr) {
+      it->activation_bits = std::max(it->activation_bits, product->activation_bits);
+      it->activation_bits_few = std::max(it->activation_bits_few, product->activation_bits_few);
+    }
     return static_cast<std::int32_t>(it - all.begin());
   }
   std::int32_t vector(const std::string& name, std::int64_t size) {

@@ -48,8 +48,8 @@ struct Step {
 struct NeededMatrix {
   std::string name;
   std::int64_t rows = 0, cols = 0;
-  bool multiplied = false;           ///< by products; otherwise its rows are only looked up
-  std::int32_t activation_bits = 8;  ///< of the products, as in Op
+  bool multiplied = false;                                    ///< by products; otherwise its rows are only looked up
+  std::int32_t activation_bits = 8, activation_bits_few = 8;  ///< of the products, as in Op
 };
 struct NeededVector {
   std::string name;
