@@ -7,7 +7,7 @@
 namespace sparing::kernels::avx512 {
 namespace {
 
-constexpr std::int64_t kAhead = 2048;
+constexpr std::int64_t kAhead = 8192;
 
 /// 16 rows of tokens [first, first + TOKENS) of a tile.
 template <int BITS, bool TABLE, bool HALF, bool MINIMA, int TOKENS>

@@ -7,7 +7,7 @@
 namespace sparing::kernels::avx512 {
 namespace {
 
-constexpr std::int64_t kAhead = 2048;
+constexpr std::int64_t kAhead = 8192;
 
 inline const std::int8_t* high_of(const Q16Block* x, std::int64_t block, int token) {
   return x[block / 2].high[token] + 32 * (block % 2);
