@@ -64,6 +64,23 @@ inline void unpack_block(const std::byte* block, Ints (&w)[8]) {
   }
 }
 
+struct Add {
+  Ints operator()(Ints a, Ints b) const { return _mm512_add_epi32(a, b); }
+};
+struct Max {
+  Ints operator()(Ints a, Ints b) const { return _mm512_max_epi32(a, b); }
+};
+/// Lane i: f over the 16 integers of v[i].
+template <class F>
+inline __m128i reduce_four(const Ints (&v)[4], F f) {
+  const Ints ab = f(_mm512_unpacklo_epi32(v[0], v[1]), _mm512_unpackhi_epi32(v[0], v[1]));
+  const Ints cd = f(_mm512_unpacklo_epi32(v[2], v[3]), _mm512_unpackhi_epi32(v[2], v[3]));
+  Ints all = f(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+  all = f(all, _mm512_shuffle_i64x2(all, all, 0x4E));
+  all = f(all, _mm512_shuffle_i64x2(all, all, 0xB1));
+  return _mm512_castsi512_si128(all);
+}
+
 inline __m512i table_register(const std::uint8_t* table, int bits) {
   std::uint8_t padded[16] = {};
   for (int i = 0; i < (1 << bits); ++i) padded[i] = table[i];

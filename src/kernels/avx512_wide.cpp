@@ -315,15 +315,6 @@ void wide_gemm(const IntWeight& w, const Q16Block* x, std::int64_t tokens, const
                 : gemm<CUT, false>(w, x, tokens, out, begin, end, scratch);
 }
 
-/// The sums of four vectors, in order.
-inline __m128i totals_of(const Ints (&v)[4]) {
-  const Ints ab = _mm512_add_epi32(_mm512_unpacklo_epi32(v[0], v[1]), _mm512_unpackhi_epi32(v[0], v[1]));
-  const Ints cd = _mm512_add_epi32(_mm512_unpacklo_epi32(v[2], v[3]), _mm512_unpackhi_epi32(v[2], v[3]));
-  const Ints all = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
-  const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
-  return _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
-}
-
 }  // namespace
 
 void quantise_wide(const float* x, std::int64_t tokens, std::int64_t x_stride, std::int64_t cols, std::int64_t tile,
@@ -369,7 +360,7 @@ void quantise_wide(const float* x, std::int64_t tokens, std::int64_t x_stride, s
         _mm_storeu_si128(reinterpret_cast<__m128i*>(block.low[lane] + 16 * i), _mm512_cvtepi32_epi8(codes[i]));
       }
       alignas(16) std::int32_t sums[4];
-      _mm_store_si128(reinterpret_cast<__m128i*>(sums), totals_of(codes));
+      _mm_store_si128(reinterpret_cast<__m128i*>(sums), reduce_four(codes, Add{}));
       SPARING_UNROLL
       for (int i = 0; i < 4; ++i) block.sum[i][lane] = sums[i];
     }

@@ -35,6 +35,8 @@ void Workspace::reserve(std::int64_t tokens, std::int64_t cols, int threads) {
 
 namespace {
 
+constexpr std::int64_t kTokensToShare = 4;  ///< of fewer, quantising takes less time than waking a thread
+
 /// The input as the products of one transform see it.
 struct Input {
   const float* x;
@@ -131,7 +133,16 @@ void run_group(std::span<const Product> products, const std::uint64_t members, c
       }
     };
     if (tiles == 1) {
-      fill(0, 1, 0);
+      // Too few tokens to share out by tiles. Blocks of int8 need nothing of each other, so inputs are shared out.
+      if (!transform && needs_q8 && !needs_q16 && tokens >= kTokensToShare) {
+        pool.parallel_for(blocks, 4, [&](std::int64_t begin, std::int64_t end, int) {
+          first->weight->impl().kernels->quantise(in.x + 32 * begin, tokens, in.stride,
+                                                  std::min(cols, 32 * end) - 32 * begin, 0,
+                                                  reinterpret_cast<Q8Block*>(workspace.q8.data()) + begin);
+        });
+      } else {
+        fill(0, 1, 0);
+      }
     } else {
       pool.parallel_for(tiles, 1, fill);
     }
