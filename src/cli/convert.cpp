@@ -29,6 +29,8 @@ struct Options {
 constexpr const char* kToHf = "hf";
 constexpr const char* kToGguf = "gguf";
 constexpr const char* kToSparing = "sparing";
+constexpr const char* kToGptq = "gptq";
+constexpr const char* kToCompressed = "compressed-tensors";
 
 const std::map<std::string, GgmlType> kGgufTypes = {
     {"f32", GgmlType::f32},   {"f16", GgmlType::f16},   {"bf16", GgmlType::bf16}, {"q4_0", GgmlType::q4_0},
@@ -38,11 +40,13 @@ Result<std::string> target_of(const Options& options) {
   if (!options.to.empty()) return options.to;
   if (options.out.ends_with(".gguf")) return std::string(kToGguf);
   return usage_error("[convert] --out " + options.out +
-                     ": say --to hf, gguf or sparing (only .gguf says it by itself)");
+                     ": say --to hf, gptq, compressed-tensors, gguf or sparing (only .gguf says it by itself)");
 }
 
-Status to_hf(const Checkpoint& checkpoint, const Options& options, const ExportProgress& progress) {
+Status to_hf(const Checkpoint& checkpoint, const Options& options, std::optional<HfPacking> packing,
+             const ExportProgress& progress) {
   HfExport hf;
+  hf.packing = packing;
   hf.progress = progress;
   hf.dtype = options.dtype == "f32" ? DType::f32 : options.dtype == "bf16" ? DType::bf16 : DType::f16;
   SPARING_TRY(const auto tokenizer, load_tokenizer(checkpoint, "convert"));
@@ -179,9 +183,11 @@ Status run_convert(const Options& options, const Session& session) {
   Progress progress("convert", static_cast<std::int64_t>(checkpoint->tensors().size()), "tensors");
   const auto advance = [&](const std::string& name) { progress.advance(1, name); };
   std::vector<GgufTensorReport> report;
-  SPARING_CHECK_OK(to == kToHf     ? to_hf(*checkpoint, options, advance)
-                   : to == kToGguf ? to_gguf(*checkpoint, options, advance, report)
-                                   : to_sparing(*checkpoint, options, advance));
+  SPARING_CHECK_OK(to == kToHf           ? to_hf(*checkpoint, options, {}, advance)
+                   : to == kToGptq       ? to_hf(*checkpoint, options, HfPacking::gptq, advance)
+                   : to == kToCompressed ? to_hf(*checkpoint, options, HfPacking::compressed, advance)
+                   : to == kToGguf       ? to_gguf(*checkpoint, options, advance, report)
+                                         : to_sparing(*checkpoint, options, advance));
   progress.finish();
   ModelArgs written;
   written.model = options.out;
@@ -208,11 +214,16 @@ void register_convert(CLI::App& app, Session& session) {
                                   {"sparing convert my-model --to gguf --out my-model.gguf",
                                    "sparing convert my-model --to gguf --dtype f16 --out my-model-f16.gguf",
                                    "sparing convert models/smollm2.gguf --to hf --dtype bf16 --out smollm2-hf",
+                                   "sparing convert small --to compressed-tensors --out small-vllm",
                                    "sparing convert models/smollm2.gguf --to sparing --out smollm2-sparing"});
   add_model(command, options->model);
-  command->add_option("--to", options->to, "hf (safetensors directory), gguf, or sparing (weights as they are coded)")
+  command
+      ->add_option("--to", options->to,
+                   "hf (safetensors directory of floats); gptq or compressed-tensors (one too, its linear weights' "
+                   "integer codes "
+                   "packed as they are); gguf; or sparing (weights as they are coded)")
       ->type_name("FORMAT")
-      ->check(CLI::IsMember({kToHf, kToGguf, kToSparing}));
+      ->check(CLI::IsMember({kToHf, kToGptq, kToCompressed, kToGguf, kToSparing}));
   command
       ->add_option("--dtype", options->dtype,
                    "f16, bf16, f32, or for GGUF also q4_0, q4_1, q5_0, q5_1, q8_0: every matrix is rounded to it. "

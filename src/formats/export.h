@@ -11,6 +11,7 @@
 
 #include "codecs/ggml.h"
 #include "formats/checkpoint.h"
+#include "formats/hf_quantization.h"
 
 namespace sparing {
 
@@ -18,7 +19,10 @@ namespace sparing {
 using ExportProgress = std::function<void(const std::string& tensor)>;
 
 struct HfExport {
-  DType dtype = DType::f16;         ///< f16, bf16 or f32, of every tensor
+  DType dtype = DType::f16;  ///< f16, bf16 or f32, of every tensor that is not packed
+  /// The linear weights' codes as they are (gptq or compressed; f16 beside them): see hf_pack.h for what can be. Empty:
+  /// floats.
+  std::optional<HfPacking> packing = {};
   std::string tokenizer_json = {};  ///< text of tokenizer.json; empty: none is written
   /// Texts for tokenizer_config.json; empty: none.
   std::string bos_token = {}, eos_token = {}, unknown_token = {}, pad_token = {};

@@ -5,6 +5,7 @@
 #include "formats/export.h"
 #include "formats/export_rows.h"
 #include "formats/hf_config.h"
+#include "formats/hf_pack.h"
 #include "formats/json.h"
 #include "formats/safetensors.h"
 #include "formats/staging.h"
@@ -32,19 +33,35 @@ std::string shard_name(std::size_t index, std::size_t count) {
   return "model-" + five(index + 1) + "-of-" + five(count) + ".safetensors";
 }
 
-std::vector<Shard> plan_shards(const ModelConfig& config, const HfExport& options) {
+bool is_packed(const std::optional<PackScheme>& scheme, const TensorShape& shape) {
+  return scheme && is_packed_tensor(shape);
+}
+
+/// What the file holds of one tensor of the model.
+std::vector<SafeTensorPlan> plans_of(const TensorShape& shape, const HfExport& options,
+                                     const std::optional<PackScheme>& scheme) {
+  const std::string name = hf_tensor_name(shape.name);
+  if (is_packed(scheme, shape)) return packed_tensors(*scheme, name.substr(0, name.rfind('.')), shape);
+  SafeTensorPlan plan{name, options.dtype, {shape.rows}};
+  if (!shape.is_vector()) plan.shape.push_back(shape.cols);
+  return {plan};
+}
+
+std::vector<Shard> plan_shards(const ModelConfig& config, const HfExport& options,
+                               const std::optional<PackScheme>& scheme) {
   std::vector<Shard> shards;
   std::uint64_t size = 0;
   for (const TensorShape& shape : expected_tensors(config)) {
-    SafeTensorPlan plan{hf_tensor_name(shape.name), options.dtype, {shape.rows}};
-    if (!shape.is_vector()) plan.shape.push_back(shape.cols);
-    if (shards.empty() || (size > 0 && size + plan.bytes() > options.shard_bytes)) {
+    const std::vector<SafeTensorPlan> plans = plans_of(shape, options, scheme);
+    std::uint64_t bytes = 0;
+    for (const SafeTensorPlan& plan : plans) bytes += plan.bytes();
+    if (shards.empty() || (size > 0 && size + bytes > options.shard_bytes)) {
       shards.emplace_back();
       size = 0;
     }
-    size += plan.bytes();
+    size += bytes;
     shards.back().tensors.push_back(shape);
-    shards.back().plans.push_back(std::move(plan));
+    shards.back().plans.insert(shards.back().plans.end(), plans.begin(), plans.end());
   }
   for (std::size_t i = 0; i < shards.size(); ++i) shards[i].file = shard_name(i, shards.size());
   return shards;
@@ -64,10 +81,17 @@ Status encode(std::span<const float> values, DType dtype, const std::string& ten
 }
 
 Status write_shard(const Checkpoint& checkpoint, const Shard& shard, const std::filesystem::path& folder,
-                   const HfExport& options) {
+                   const HfExport& options, const std::optional<PackScheme>& scheme) {
   SPARING_TRY(auto writer, SafetensorsWriter::create(folder / shard.file, shard.plans, {{"format", "pt"}}));
   std::vector<std::uint16_t> halves;
   for (const TensorShape& shape : shard.tensors) {
+    if (is_packed(scheme, shape)) {
+      SPARING_TRY(const auto parts, packed_bytes(*scheme, checkpoint, shape));
+      for (const auto& part : parts) SPARING_CHECK_OK(writer.write(part));
+      if (options.progress) options.progress(shape.name);
+      if (interrupted()) return interrupted_error("export");
+      continue;
+    }
     SPARING_CHECK_OK(for_each_rows(checkpoint, shape, nullptr, [&](std::span<const float> values) -> Status {
       if (options.dtype == DType::f32) return writer.write(std::as_bytes(values));
       SPARING_CHECK_OK(encode(values, options.dtype, shape.name, halves));
@@ -129,7 +153,7 @@ std::string torch_name(DType dtype) {
 }
 
 Status write_files(const Checkpoint& checkpoint, const json& config, const std::filesystem::path& folder,
-                   const HfExport& options) {
+                   const HfExport& options, const std::optional<PackScheme>& scheme) {
   const auto write = [&](const std::string& name, const std::string& text) {
     return write_file_atomically(folder / name, text);
   };
@@ -141,8 +165,8 @@ Status write_files(const Checkpoint& checkpoint, const json& config, const std::
     SPARING_TRY(const json tokens, tokenizer_config(checkpoint, options));
     SPARING_CHECK_OK(write("tokenizer_config.json", tokens.dump(2, ' ', false, json::error_handler_t::replace) + "\n"));
   }
-  const std::vector<Shard> shards = plan_shards(checkpoint.config(), options);
-  for (const Shard& shard : shards) SPARING_CHECK_OK(write_shard(checkpoint, shard, folder, options));
+  const std::vector<Shard> shards = plan_shards(checkpoint.config(), options, scheme);
+  for (const Shard& shard : shards) SPARING_CHECK_OK(write_shard(checkpoint, shard, folder, options, scheme));
   if (shards.size() > 1) SPARING_CHECK_OK(write_index(shards, folder));
   return {};
 }
@@ -155,8 +179,17 @@ Status export_hf(const Checkpoint& checkpoint, const std::filesystem::path& out,
   }
   SPARING_TRY(json config, config_to_plain_hf(checkpoint.config()));
   config["torch_dtype"] = torch_name(options.dtype);
+  std::optional<PackScheme> scheme;
+  if (options.packing) {
+    if (*options.packing == HfPacking::awq) return usage_error("[export] AWQ's layout is read, not written");
+    if (options.dtype != DType::f16)
+      return usage_error("[export] dtype " + std::string(name_of(options.dtype)) +
+                         ": packed weights have their scales in F16, and so is the rest");
+    SPARING_TRY(scheme, pack_scheme(checkpoint, *options.packing));
+    config["quantization_config"] = pack_config(*scheme);
+  }
   SPARING_TRY(StagingFolder staging, StagingFolder::create(out));
-  if (Status status = write_files(checkpoint, config, staging.path(), options); !status.ok()) {
+  if (Status status = write_files(checkpoint, config, staging.path(), options, scheme); !status.ok()) {
     return staging.explain(std::move(status).error());
   }
   return staging.publish();

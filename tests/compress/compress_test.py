@@ -55,6 +55,21 @@ class Compress(unittest.TestCase):
         self.assertEqual(sorted(self.folder.rglob('*')), before)
         return errors[0]
 
+    def test_packed_for_other_tools(self):
+        self.ok('--method', 'rtn', '--bits', '4', '--group', '256', '--embed-method', 'keep')
+        story = ['--prompt', 'Once upon a time', '--max-tokens', '30']
+        told = sparing('run', self.out, *story).stdout
+        for to, scheme in (('gptq', 'gptq 4b'), ('compressed-tensors', 'compressed-tensors 4b')):
+            made = self.folder / to
+            self.assertEqual(sparing('convert', self.out, '--to', to, '--out', made).returncode, 0)
+            codings = json.loads(sparing('inspect', made, '--json').stdout)['codings']
+            self.assertTrue(any(c.startswith(scheme) for c in codings), codings)
+            self.assertEqual(sparing('run', made, *story).stdout, told)
+        done = sparing('convert', MODEL, '--to', 'gptq', '--out', self.folder / 'floats')
+        self.assertEqual(done.returncode, 3)
+        self.assertIn('only integer codes', done.stderr)
+        self.assertFalse((self.folder / 'floats').exists())
+
     def test_the_directory_has_exactly_the_predicted_bytes(self):
         for number, words in enumerate((['--method', 'rtn', '--bits', '4'], ['--method', 'rtn', '--bits', '3', '--group', '32'],
                                         ['--method', 'gptq', '--bits', '4', '--group', '64', *CALIB],
