@@ -113,8 +113,9 @@ Status check_grid(const Packable& p, const std::string& tensor, HfPacking packin
         return refuse(tensor, "has scales that f16 does not hold: compress with scale=f16");
       symmetric = symmetric && v.zero == 1 << (p.spec.bits - 1);
       if (packing == HfPacking::gptq && v.zero == 0)
-        return refuse(tensor, "has a zero of 0, which GPTQ's format (zeros less one) cannot store: use --to "
-                              "compressed-tensors, or compress with symmetric=true");
+        return refuse(tensor,
+                      "has a zero of 0, which GPTQ's format (zeros less one) cannot store: use --to "
+                      "compressed-tensors, or compress with symmetric=true");
       if (v.zero >= 1 << p.spec.bits)
         return refuse(tensor, "has a zero of " + std::to_string(v.zero) + ", beyond its " +
                                   std::to_string(p.spec.bits) + " bits");
@@ -215,8 +216,8 @@ Result<std::vector<std::vector<std::byte>>> packed_bytes(const PackScheme& schem
   const bool gptq = q.packing == HfPacking::gptq;
   SPARING_TRY(const Packable p, take_apart(checkpoint, shape.name));
   const std::int64_t rows = shape.rows, cols = shape.cols, groups = p.layout.groups;
-  std::vector<std::byte> codes(static_cast<std::size_t>(gptq ? words(cols, q.bits) * rows : rows * words(cols, q.bits)) *
-                               4);
+  std::vector<std::byte> codes(
+      static_cast<std::size_t>(gptq ? words(cols, q.bits) * rows : rows * words(cols, q.bits)) * 4);
   std::vector<std::byte> scales(static_cast<std::size_t>(rows * groups) * 2);
   std::vector<std::byte> zeros(
       static_cast<std::size_t>(gptq ? groups * words(rows, q.bits) : words(rows, q.bits) * groups) * 4);

@@ -73,7 +73,8 @@ TEST(HfPack, GivesTheToolkitsBytesBack) {
 }
 
 TEST(HfPack, EitherLayoutReadsBackTheSameValues) {
-  for (const char* name : {"gptq-4", "gptq-4-order", "gptq-3-v2", "awq", "compressed-4-order", "compressed-3-channel"}) {
+  for (const char* name :
+       {"gptq-4", "gptq-4-order", "gptq-3-v2", "awq", "compressed-4-order", "compressed-3-channel"}) {
     for (const HfPacking packing : {HfPacking::gptq, HfPacking::compressed}) {
       const auto source = open(kGolden / name);
       const test::Folder folder;
@@ -151,9 +152,9 @@ TEST(HfPack, RefusesWhatTheFormatsCannotSay) {
   expect(error(dense_weight(96, 64, DType::f16, Blob::of(Buffer(96 * 64 * 2))), gptq), "integer codes");
   expect(error(coded(plain, [](IntGroupParts& p) { p.zero_codes[5] = 0; }), gptq), "zero of 0");
   const test::Folder folder;
-  EXPECT_TRUE(pack(Replaced(base, coded(plain, [](IntGroupParts& p) { p.zero_codes[5] = 0; })), folder / "out",
-                   compressed)
-                  .ok());
+  EXPECT_TRUE(
+      pack(Replaced(base, coded(plain, [](IntGroupParts& p) { p.zero_codes[5] = 0; })), folder / "out", compressed)
+          .ok());
 }
 
 TEST(HfPack, ScalesAreHalvesAndNothingElseIsAsked) {
