@@ -3,6 +3,9 @@
 
 #include "kernels/avx512.h"
 #include "kernels/avx512_common.h"
+#if defined(SPARING_EMULATED_TILES)
+#include "kernels/tile_emulation.h"
+#endif
 
 namespace sparing::kernels::amx {
 namespace {

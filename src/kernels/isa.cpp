@@ -22,7 +22,7 @@ constexpr std::string_view kNames[] = {"reference", "avx2", "avx512_vnni", "avx5
 
 #if defined(__x86_64__)
 // Linux hands out the 8 KiB of tile state only on request (arch_prctl ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA).
-bool amx_granted() {
+[[maybe_unused]] bool amx_granted() {
   constexpr long kRequestPermission = 0x1023, kTileData = 18;
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
@@ -41,8 +41,12 @@ bool has_f16c() {
   return ((cpuid(1).c >> 29) & 1u) != 0;
 }
 /// AMX-TILE and AMX-INT8.
-bool has_amx_int8() {
-  return ((cpuid(7).d >> 24) & 3u) == 3u;
+bool has_amx() {
+#if defined(SPARING_EMULATED_TILES)
+  return true;
+#else
+  return ((cpuid(7).d >> 24) & 3u) == 3u && amx_granted();
+#endif
 }
 #endif
 
@@ -54,7 +58,7 @@ std::vector<Isa> probe() {
   const bool vnni = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                     __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
                     __builtin_cpu_supports("avx512vnni");
-  if (vnni && has_amx_int8() && amx_granted()) found.push_back(Isa::amx);
+  if (vnni && has_amx()) found.push_back(Isa::amx);
   if (vnni) found.push_back(Isa::avx512_vnni);
   if (avx2) found.push_back(Isa::avx2);
 #elif defined(__aarch64__)
