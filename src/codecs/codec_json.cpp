@@ -34,6 +34,12 @@ void put_groups(Json& json, const GroupSpec& g) {
   if (g.super != 0) json["super"] = g.super;
 }
 
+Json factor_json(const FactorSpec& s) {
+  Json json = {{"bits", s.bits}};
+  if (s.group != 0) json["group"] = s.group;
+  return json;
+}
+
 /// Reads fields of one object, remembers the first error, and at the end refuses fields nobody asked for.
 class Fields {
  public:
@@ -109,6 +115,23 @@ class Fields {
     g.super = small("super", false);
     return g;
   }
+  FactorSpec factor(const char* name) {
+    const Json* value = find(name, true);
+    FactorSpec s;
+    if (value == nullptr) return s;
+    if (!value->is_object()) {
+      fail(std::string(name) + " " + shown(*value) + ": must be an object");
+      return s;
+    }
+    Fields fields(*value, what_ + " " + name);
+    s.bits = fields.small("bits");
+    s.group = fields.small("group", false);
+    if (const Status status = fields.finish(); !status.ok() && !failed_) {
+      error_ = status.error();
+      failed_ = true;
+    }
+    return s;
+  }
   /// Error if anything was wrong or is left over.
   Status finish() {
     if (failed_) return error_;
@@ -155,10 +178,13 @@ Json spec_to_json(const CodecSpec& spec) {
     json["bits"] = lut->bits;
     put_groups(json, lut->groups);
     json["table"] = lut->table;
-  } else {
-    const auto& csr = std::get<CsrSpec>(spec);
-    json["nonzeros"] = csr.nonzeros;
-    json["wide_index"] = csr.wide_index;
+  } else if (const auto* csr = std::get_if<CsrSpec>(&spec)) {
+    json["nonzeros"] = csr->nonzeros;
+    json["wide_index"] = csr->wide_index;
+  } else if (const auto* lowrank = std::get_if<LowRankSpec>(&spec)) {
+    json["rank"] = lowrank->rank;
+    json["inner"] = factor_json(lowrank->inner);
+    json["outer"] = factor_json(lowrank->outer);
   }
   return json;
 }
@@ -167,7 +193,8 @@ Result<CodecSpec> spec_from_json(const Json& json) {
   if (!json.is_object()) return input_error("[codec] not a JSON object: the manifest is damaged");
   const auto codec = json.find("codec");
   const std::string name = codec != json.end() && codec->is_string() ? codec->get<std::string>() : "";
-  const bool known = name == "dense" || name == "int_group" || name == "lut_group" || name == "csr";
+  const bool known =
+      name == "dense" || name == "int_group" || name == "lut_group" || name == "csr" || name == "lowrank";
   Fields f(json, known ? name : "codec");
   f.text("codec");
   const std::int64_t version = f.integer("version", 0, 1 << 30);
@@ -205,7 +232,15 @@ Result<CodecSpec> spec_from_json(const Json& json) {
     s.wide_index = f.boolean("wide_index");
     return finish(s);
   }
-  return input_error("[codec] " + shown(name) + ": not known; this reader knows dense, int_group, lut_group, csr");
+  if (name == "lowrank") {
+    LowRankSpec s;
+    s.rank = f.small("rank");
+    s.inner = f.factor("inner");
+    s.outer = f.factor("outer");
+    return finish(s);
+  }
+  return input_error("[codec] " + shown(name) +
+                     ": not known; this reader knows dense, int_group, lut_group, csr, lowrank");
 }
 
 Json transform_to_json(const Transform& transform) {

@@ -13,8 +13,10 @@ namespace sparing {
 namespace {
 
 using testing::int_group_zoo;
+using testing::lowrank_zoo;
 using testing::random_csr;
 using testing::random_dense;
+using testing::random_lowrank;
 using testing::random_parts;
 using testing::random_term;
 
@@ -133,6 +135,94 @@ TEST(Csr, DecodesAndRefusesBrokenIndices) {
   }
 }
 
+// Against the two factors multiplied in doubles, taken apart with no help of the codec's own decoder.
+TEST(LowRank, DecodesByItsFormula) {
+  for (const auto& [rows, cols] : {std::pair<std::int64_t, std::int64_t>{1, 1}, {17, 61}, {40, 577}})
+    for (const LowRankSpec& spec : lowrank_zoo(rows, cols)) {
+      Rng rng(4);
+      const FactorParts inner = testing::random_factor(spec.inner, spec.rank, cols, rng),
+                        outer = testing::random_factor(spec.outer, spec.rank, rows, rng);
+      const CodedWeight w = weight_of(rows, cols, *pack(spec, rows, cols, inner, outer));
+      EXPECT_EQ(w.terms[0].blob.bytes.size(), *blob_bytes(spec, rows, cols));
+      const Status valid = validate(w, true);
+      ASSERT_TRUE(valid.ok()) << valid.error().message;
+      const auto value = [](const FactorSpec& s, const FactorParts& p, std::int64_t n, std::int64_t k, std::int64_t i) {
+        const std::uint16_t code = p.codes[static_cast<std::size_t>(k * n + i)];
+        if (s.bits == 16) return static_cast<double>(f16_to_f32(code));
+        const std::int64_t groups = (n + s.group - 1) / s.group;
+        return static_cast<double>(f16_to_f32(p.scales[static_cast<std::size_t>(k * groups + i / s.group)])) *
+               (code - (1 << (s.bits - 1)));
+      };
+      std::vector<float> all(static_cast<std::size_t>(rows * cols)), row(static_cast<std::size_t>(cols));
+      decode_rows(w, 0, rows, all.data());
+      for (std::int64_t r = 0; r < rows; ++r) {
+        for (std::int64_t c = 0; c < cols; c += 7) {
+          double sum = 0, size = 0;
+          for (std::int64_t k = 0; k < spec.rank; ++k) {
+            const double product = value(spec.outer, outer, rows, k, r) * value(spec.inner, inner, cols, k, c);
+            sum += product;
+            size += std::fabs(product);
+          }
+          EXPECT_NEAR(all[static_cast<std::size_t>(r * cols + c)], sum, size * (spec.rank + 1) * 0x1p-24)
+              << describe(spec);
+        }
+        decode_rows(w, r, 1, row.data());
+        EXPECT_TRUE(std::equal(row.begin(), row.end(), all.begin() + r * cols));
+      }
+    }
+}
+
+// The stored layout is a file format: rank 2 of a matrix of 17 x 3, halves of bytes by hand.
+TEST(LowRank, LayoutIsPinned) {
+  const LowRankSpec spec{2, {8, 16}, {4, 16}};
+  FactorParts inner{{129, 1, 2, 3, 4, 255}, {0x3C00, 0x4000}}, outer;
+  outer.codes.assign(2 * 17, 8);
+  outer.codes[9] = 15;       // component 0, row 9
+  outer.codes[17 + 16] = 3;  // component 1, row 16
+  outer.scales = {1, 2, 3, 4};
+  const Term t = *pack(spec, 17, 3, inner, outer);
+  const auto byte = [&](std::size_t i) { return static_cast<int>(t.blob.bytes[i]); };
+  ASSERT_EQ(t.blob.bytes.size(), 64u * 4);
+  EXPECT_EQ(byte(0), 129);
+  EXPECT_EQ(byte(3), 128);       // padding means zero
+  EXPECT_EQ(byte(16 + 2), 255);  // component 1
+  EXPECT_EQ(byte(64) | byte(65) << 8, 0x3C00);
+  EXPECT_EQ(byte(128 + 1), 0xF8);       // row 9 above row 1
+  EXPECT_EQ(byte(128 + 16 + 8), 0x83);  // lanes 1, component 1
+  EXPECT_EQ(byte(192 + 2), 3);          // group 0 of component 1
+  EXPECT_EQ(byte(192 + 4), 2);          // group 1 of component 0
+}
+
+TEST(LowRank, BadSpecsAndValuesAreRefused) {
+  const auto refused = [](const LowRankSpec& s, const char* field) {
+    const Status status = validate(CodecSpec(s), 20, 30);
+    ASSERT_FALSE(status.ok()) << field;
+    EXPECT_NE(status.error().message.find(field), std::string::npos) << status.error().message;
+  };
+  refused({0, {}, {}}, "rank");
+  refused({21, {}, {}}, "rank");
+  refused({4, {5, 64}, {}}, "inner bits");
+  refused({4, {}, {8, 24}}, "outer group");
+  refused({4, {}, {8, 0}}, "outer group");
+  refused({4, {16, 64}, {}}, "inner group");
+  EXPECT_FALSE(blob_bytes(LowRankSpec{0x7FFFFFFF, {16, 0}, {16, 0}}, 1ll << 40, 1ll << 40).ok());
+  const LowRankSpec spec{3, {8, 16}, {16, 0}};
+  Rng rng(2);
+  FactorParts inner = testing::random_factor(spec.inner, 3, 30, rng),
+              outer = testing::random_factor(spec.outer, 3, 20, rng);
+  FactorParts broken = outer;
+  broken.codes[7] = 0x7C00;
+  EXPECT_TRUE(validate(weight_of(20, 30, *pack(spec, 20, 30, inner, broken)), false).ok());
+  EXPECT_FALSE(validate(weight_of(20, 30, *pack(spec, 20, 30, inner, broken)), true).ok());
+  broken = inner;
+  broken.scales[5] = 0xFC00;
+  EXPECT_FALSE(validate(weight_of(20, 30, *pack(spec, 20, 30, broken, outer)), true).ok());
+  inner.codes[3] = 256;
+  EXPECT_FALSE(pack(spec, 20, 30, inner, outer).ok());
+  outer.codes.pop_back();
+  EXPECT_FALSE(pack(spec, 20, 30, broken, outer).ok());
+}
+
 TEST(Terms, AddUp) {
   const std::int64_t rows = 5, cols = 70;
   CodedWeight w = weight_of(rows, cols, random_term(IntGroupSpec{.bits = 4, .groups = {.group = 32}}, rows, cols, 1));
@@ -144,6 +234,10 @@ TEST(Terms, AddUp) {
   decode_rows(w, 0, rows, sum.data());
   for (std::size_t i = 0; i < sum.size(); ++i) EXPECT_EQ(sum[i], a[i] + b[i]);
   EXPECT_EQ(stored_bytes(w), w.terms[0].blob.bytes.size() + w.terms[1].blob.bytes.size());
+  w.terms[1] = random_lowrank({3, {8, 64}, {4, 16}}, rows, cols, 6);
+  decode_rows(weight_of(rows, cols, w.terms[1]), 0, rows, b.data());
+  decode_rows(w, 0, rows, sum.data());
+  for (std::size_t i = 0; i < sum.size(); ++i) EXPECT_EQ(sum[i], a[i] + b[i]);
 }
 
 // w . T(x) must equal (w T) . x for every transform.
@@ -188,6 +282,7 @@ TEST(Json, RoundTripsAndRefusesByName) {
   std::vector<CodecSpec> specs = {DenseSpec{DType::bf16}, CsrSpec{12, false},
                                   LutGroupSpec{2, {.group = 64}, {-1.0f, -0.33333334f, 0.1f, 1.0f}}};
   for (const auto& s : int_group_zoo()) specs.emplace_back(s);
+  for (const auto& s : lowrank_zoo(50, 50)) specs.emplace_back(s);
   for (const auto& s : specs) {
     const auto back = spec_from_json(nlohmann::json::parse(spec_to_json(s).dump()));
     ASSERT_TRUE(back.ok()) << spec_to_json(s).dump() << back.error().message;
@@ -204,6 +299,9 @@ TEST(Json, RoundTripsAndRefusesByName) {
   refused(R"({"codec":"dense","version":1,"dtype":"F16","g\nap":3})", R"("g\nap")");
   refused(R"({"codec":"dense","version":2,"dtype":"F16"})", "version 2");
   refused(R"({"codec":"dense","version":1,"dtype":"F16","gap":3})", "gap");
+  refused(R"({"codec":"lowrank","version":1,"rank":8,"inner":{"bits":8,"group":64}})", "outer");
+  refused(R"({"codec":"lowrank","version":1,"rank":8,"inner":[],"outer":{"bits":16}})", "inner");
+  refused(R"({"codec":"lowrank","version":1,"rank":8,"inner":{"bits":16},"outer":{"bits":16,"scale":1}})", "scale");
   refused(R"({"codec":"csr","version":1,"nonzeros":-3,"wide_index":false})", "nonzeros");
   refused(R"({"codec":"csr","version":1,"nonzeros":99999999999999999999,"wide_index":false})", "nonzeros");
   refused(R"({"codec":"int_group","version":1,"bits":4,"group":"x","scale":"f16","zero":"constant","zero_offset":8})",

@@ -1,5 +1,6 @@
 #include "codecs/coded_weight.h"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -7,6 +8,7 @@
 #include "codecs/csr.h"
 #include "codecs/dense.h"
 #include "codecs/int_group.h"
+#include "codecs/lowrank.h"
 #include "codecs/transform.h"
 
 namespace sparing {
@@ -64,6 +66,27 @@ Status validate_lut_group(const LutGroupSpec& s) {
   return {};
 }
 
+Status validate_factor(const char* name, const FactorSpec& s) {
+  const std::string field = std::string(name) + " ";
+  if (s.bits != 4 && s.bits != 8 && s.bits != 16)
+    return out_of_range("lowrank", (field + "bits").c_str(), s.bits, "4, 8 or 16");
+  if (s.bits == 16 ? s.group != 0 : s.group < kFactorLanes || s.group % kFactorLanes != 0)
+    return out_of_range("lowrank", (field + "group").c_str(), s.group,
+                        s.bits == 16 ? "0 with f16 values" : "a multiple of 16");
+  return {};
+}
+
+Status validate_lowrank(const LowRankSpec& s, std::int64_t rows, std::int64_t cols) {
+  if (s.rank < 1 || s.rank > std::min(rows, cols))
+    return out_of_range("lowrank", "rank", s.rank, "1 to the lesser of rows and columns");
+  SPARING_CHECK_OK(validate_factor("inner", s.inner));
+  return validate_factor("outer", s.outer);
+}
+
+std::string describe_factor(const FactorSpec& s) {
+  return s.bits == 16 ? "f16" : std::to_string(s.bits) + "b g" + std::to_string(s.group);
+}
+
 std::string describe_groups(const GroupSpec& g) {
   std::string text = " g" + std::to_string(g.group);
   if (g.scale == ScaleKind::f16) return text + " f16";
@@ -73,7 +96,7 @@ std::string describe_groups(const GroupSpec& g) {
 }  // namespace
 
 std::string codec_name(const CodecSpec& spec) {
-  static constexpr const char* kNames[] = {"dense", "int_group", "lut_group", "csr"};
+  static constexpr const char* kNames[] = {"dense", "int_group", "lut_group", "csr", "lowrank"};
   return kNames[spec.index()];
 }
 
@@ -96,7 +119,11 @@ std::string describe(const CodecSpec& spec) {
             return text;
           },
           [](const LutGroupSpec& s) { return "lut_group " + std::to_string(s.bits) + "b" + describe_groups(s.groups); },
-          [](const CsrSpec& s) { return "csr " + std::to_string(s.nonzeros) + (s.wide_index ? " u32" : " u16"); }},
+          [](const CsrSpec& s) { return "csr " + std::to_string(s.nonzeros) + (s.wide_index ? " u32" : " u16"); },
+          [](const LowRankSpec& s) {
+            return "lowrank r" + std::to_string(s.rank) + " " + describe_factor(s.inner) +
+                   (s.outer == s.inner ? "" : " " + describe_factor(s.outer));
+          }},
       spec);
 }
 
@@ -119,7 +146,8 @@ Status validate(const CodecSpec& spec, std::int64_t rows, std::int64_t cols) {
                      return input_error("[csr] wide_index: must be " + std::string(cols > 65536 ? "true" : "false") +
                                         " for " + std::to_string(cols) + " columns");
                    return {};
-                 }},
+                 },
+                 [&](const LowRankSpec& s) { return validate_lowrank(s, rows, cols); }},
       spec);
 }
 
@@ -169,6 +197,9 @@ Status validate(const CodedWeight& w, bool deep) {
                      if (!deep) return {};
                      SPARING_TRY(const IntGroupLayout layout, layout_of(s, w.rows, w.cols));
                      return validate_scales(s, layout, term.blob.bytes);
+                   },
+                   [&](const LowRankSpec& s) {
+                     return deep ? validate_lowrank_values(s, w.rows, w.cols, term.blob.bytes) : Status();
                    }},
         term.spec));
   }
@@ -185,6 +216,11 @@ void decode_term(const Term& term, std::int64_t rows, std::int64_t cols, std::in
     const CsrLayout layout = *layout_of(*csr, rows, cols);
     if (first) std::fill_n(out, count * cols, 0.0f);
     for (std::int64_t r = 0; r < count; ++r) add_csr_row(*csr, layout, blob, row + r, out + r * cols);
+    return;
+  }
+  if (const auto* lowrank = std::get_if<LowRankSpec>(&term.spec)) {
+    if (first) std::fill_n(out, count * cols, 0.0f);
+    add_lowrank_rows(*lowrank, rows, cols, blob, row, count, out);
     return;
   }
   std::vector<float> scratch(static_cast<std::size_t>(first ? 0 : cols));

@@ -72,7 +72,23 @@ struct CsrSpec {
   bool operator==(const CsrSpec&) const = default;
 };
 
-using CodecSpec = std::variant<DenseSpec, IntGroupSpec, LutGroupSpec, CsrSpec>;
+/// A thin matrix [rank, n] of a low-rank term, coded along n: f16, or codes of 4 or 8 bits less 2^(bits - 1) under an
+/// f16 scale per component and group.
+struct FactorSpec {
+  std::int32_t bits = 8;    ///< 4, 8 or 16
+  std::int32_t group = 64;  ///< consecutive values per scale, a multiple of 16; >= n: one a component. 0 at 16 bits
+  bool operator==(const FactorSpec&) const = default;
+};
+
+/// W = outer' inner, so y = outer' (inner T(x)): two thin products. inner [rank, cols], outer [rank, rows]. Activations
+/// and what passes between the two: f32. Stored layout: lowrank.h.
+struct LowRankSpec {
+  std::int32_t rank = 8;  ///< 1 .. min(rows, cols)
+  FactorSpec inner, outer;
+  bool operator==(const LowRankSpec&) const = default;
+};
+
+using CodecSpec = std::variant<DenseSpec, IntGroupSpec, LutGroupSpec, CsrSpec, LowRankSpec>;
 
 struct Term {
   CodecSpec spec;
@@ -100,7 +116,7 @@ struct CodedWeight {
   std::vector<Term> terms;
 };
 
-/// "dense", "int_group", "lut_group", "csr".
+/// "dense", "int_group", "lut_group", "csr", "lowrank".
 std::string codec_name(const CodecSpec& spec);
 /// "int_group 4b g64 f16 z4", for tables and messages.
 std::string describe(const CodecSpec& spec);

@@ -1,33 +1,8 @@
 #include "base/checked.h"
 #include "codecs/int_group.h"
+#include "codecs/sections.h"
 
 namespace sparing {
-namespace {
-
-// Sections are appended one after another; any overflow sticks.
-class Sections {
- public:
-  std::uint64_t add(std::uint64_t count, std::uint64_t bytes_each) {
-    const std::uint64_t start = end_;
-    const auto size = checked_mul(count, bytes_each);
-    const auto end = size ? checked_add(end_, *size) : std::nullopt;
-    if (!end || *end > (1ull << 62)) {
-      overflow_ = true;
-      return start;
-    }
-    end_ = round_up(*end, 64);
-    return start;
-  }
-  std::uint64_t end() const { return end_; }
-  bool overflow() const { return overflow_; }
-
- private:
-  std::uint64_t end_ = 0;
-  bool overflow_ = false;
-};
-
-}  // namespace
-
 IntGroupSpec as_int_group(const LutGroupSpec& spec) {
   return {.bits = spec.bits, .groups = spec.groups, .zero = ZeroKind::constant, .zero_bits = 0, .zero_offset = 0};
 }

@@ -6,6 +6,7 @@
 #include "base/rng.h"
 #include "codecs/csr.h"
 #include "codecs/int_group.h"
+#include "codecs/lowrank.h"
 #include "tensor/half.h"
 
 namespace sparing::testing {
@@ -73,6 +74,33 @@ inline Term random_dense(DType dtype, std::int64_t rows, std::int64_t cols, std:
     }
   }
   return Term{DenseSpec{dtype}, Blob::of(std::move(buffer))};
+}
+
+inline FactorParts random_factor(const FactorSpec& s, std::int64_t rank, std::int64_t n, Rng& rng) {
+  FactorParts p;
+  for (std::int64_t i = 0; i < rank * n; ++i)
+    p.codes.push_back(s.bits == 16 ? random_f16(rng, 0.3) : static_cast<std::uint16_t>(rng.below(1ull << s.bits)));
+  const std::int64_t groups = s.bits == 16 ? 0 : (n + s.group - 1) / s.group;
+  for (std::int64_t i = 0; i < rank * groups; ++i) p.scales.push_back(random_f16(rng, 0.02));
+  return p;
+}
+
+inline Term random_lowrank(const LowRankSpec& s, std::int64_t rows, std::int64_t cols, std::uint64_t seed) {
+  Rng rng(seed);
+  const FactorParts inner = random_factor(s.inner, s.rank, cols, rng);
+  return *pack(s, rows, cols, inner, random_factor(s.outer, s.rank, rows, rng));
+}
+
+/// Ranks and factor codings that a matrix of these sizes can have.
+inline std::vector<LowRankSpec> lowrank_zoo(std::int64_t rows, std::int64_t cols) {
+  std::vector<LowRankSpec> zoo;
+  const FactorSpec half{16, 0}, byte{8, 64}, nibble{4, 16}, nibble_row{4, 1 << 20};
+  for (const std::int32_t rank : {1, 3, 4, 8, 13, 16, 40}) {
+    if (rank > std::min(rows, cols)) continue;
+    for (const FactorSpec& inner : {half, byte, nibble}) zoo.push_back({rank, inner, nibble_row});
+    for (const FactorSpec& outer : {half, byte, nibble}) zoo.push_back({rank, FactorSpec{8, 32}, outer});
+  }
+  return zoo;
 }
 
 /// Every shape of int_group: all widths, all scale and zero kinds, groups that do and do not fit blocks.

@@ -181,6 +181,8 @@ const KernelSet amx_kernels = {.int_panels = amx::int_panels,
                                .csr_panels = avx512::csr_panels,
                                .quantise = avx512::quantise,
                                .wide_panels = amx::wide_panels,
-                               .quantise_wide = avx512::quantise_wide};
+                               .quantise_wide = avx512::quantise_wide,
+                               .factor_inner = avx512::factor_inner,
+                               .factor_outer = avx512::factor_outer};
 
 }  // namespace sparing::kernels

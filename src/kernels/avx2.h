@@ -16,5 +16,9 @@ void dense_panels(const DenseWeight&, const float* x, std::int64_t tokens, std::
                   std::int64_t begin, std::int64_t end, std::byte* scratch);
 void csr_panels(const CsrWeight&, const float* x, std::int64_t tokens, std::int64_t x_stride, const Output&,
                 std::int64_t begin, std::int64_t end);
+void factor_inner(const FactorWeight&, const float* x, std::int64_t tokens, std::int64_t x_stride, float* z,
+                  std::int64_t z_stride, std::int64_t begin, std::int64_t end);
+void factor_outer(const FactorWeight&, const float* z, std::int64_t tokens, std::int64_t z_stride, const Output&,
+                  std::int64_t begin, std::int64_t end);
 
 }  // namespace sparing::kernels::avx2

@@ -158,6 +158,8 @@ const KernelSet avx2_kernels = {.int_panels = avx2::int_panels,
                                 .csr_panels = avx2::csr_panels,
                                 .quantise = avx2::quantise,
                                 .wide_panels = avx2::wide_panels,
-                                .quantise_wide = avx2::quantise_wide};
+                                .quantise_wide = avx2::quantise_wide,
+                                .factor_inner = avx2::factor_inner,
+                                .factor_outer = avx2::factor_outer};
 
 }  // namespace sparing::kernels

@@ -26,6 +26,8 @@ const KernelSet avx512_kernels = {.int_panels = avx512::int_panels,
                                   .csr_panels = avx512::csr_panels,
                                   .quantise = avx512::quantise,
                                   .wide_panels = avx512::wide_panels,
-                                  .quantise_wide = avx512::quantise_wide};
+                                  .quantise_wide = avx512::quantise_wide,
+                                  .factor_inner = avx512::factor_inner,
+                                  .factor_outer = avx512::factor_outer};
 
 }  // namespace sparing::kernels

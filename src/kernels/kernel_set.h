@@ -8,6 +8,7 @@
 #include "codecs/coded_weight.h"
 #include "codecs/csr.h"
 #include "codecs/int_group.h"
+#include "codecs/lowrank.h"
 #include "kernels/q16.h"
 #include "kernels/q8.h"
 
@@ -52,6 +53,14 @@ struct CsrWeight {
   const std::byte* blob;
 };
 
+/// One factor of a low-rank term, [rank, n].
+struct FactorWeight {
+  FactorSpec spec;
+  FactorLayout layout;
+  std::int64_t rank, n;
+  const std::byte* blob;
+};
+
 /// Where results go: y[token * stride + row]. `add`: onto what an earlier term left. Bias comes with the last term.
 struct Output {
   float* y;
@@ -69,6 +78,12 @@ using DensePanels = void (*)(const DenseWeight&, const float* x, std::int64_t to
                              const Output&, std::int64_t begin, std::int64_t end, std::byte* scratch);
 using CsrPanels = void (*)(const CsrWeight&, const float* x, std::int64_t tokens, std::int64_t x_stride, const Output&,
                            std::int64_t begin, std::int64_t end);
+/// z[token * z_stride + k] of components [begin, end): the inner product of a low-rank term.
+using FactorInner = void (*)(const FactorWeight&, const float* x, std::int64_t tokens, std::int64_t x_stride, float* z,
+                             std::int64_t z_stride, std::int64_t begin, std::int64_t end);
+/// Its outer product, from all of z, over panels.
+using FactorOuter = void (*)(const FactorWeight&, const float* z, std::int64_t tokens, std::int64_t z_stride,
+                             const Output&, std::int64_t begin, std::int64_t end);
 /// Tokens [16 * tile, min(tokens, 16 * tile + 16)) into out[blocks of that tile].
 using QuantiseTile = void (*)(const float* x, std::int64_t tokens, std::int64_t x_stride, std::int64_t cols,
                               std::int64_t tile, Q8Block* out);
@@ -82,6 +97,8 @@ struct KernelSet {
   QuantiseTile quantise;
   WidePanels wide_panels;
   QuantiseWideTile quantise_wide;
+  FactorInner factor_inner;
+  FactorOuter factor_outer;
 };
 
 extern const KernelSet reference_kernels;

@@ -62,6 +62,15 @@ Status Linear::Impl::add(const Term& term, Precision precision) {
     terms.emplace_back(CsrWeight{*csr, layout, rows, cols, term.blob.bytes.data()});
     return {};
   }
+  if (const auto* lowrank = std::get_if<LowRankSpec>(&term.spec)) {
+    needs_f32 = true;
+    components += lowrank->rank;
+    SPARING_TRY(const LowRankLayout layout, layout_of(*lowrank, rows, cols));
+    const std::byte* blob = term.blob.bytes.data();
+    terms.emplace_back(LowRankWeight{{lowrank->inner, layout.inner, lowrank->rank, cols, blob},
+                                     {lowrank->outer, layout.outer, lowrank->rank, rows, blob}});
+    return {};
+  }
   const auto* lut = std::get_if<LutGroupSpec>(&term.spec);
   IntWeight w{};
   w.spec = lut != nullptr ? as_int_group(*lut) : std::get<IntGroupSpec>(term.spec);
@@ -112,6 +121,7 @@ std::uint64_t Linear::relocate(Arena& arena) {
     if (auto* integer = std::get_if<IntWeight>(&impl_->terms[i])) integer->blob = data;
     if (auto* dense = std::get_if<DenseWeight>(&impl_->terms[i])) dense->data = data;
     if (auto* csr = std::get_if<CsrWeight>(&impl_->terms[i])) csr->blob = data;
+    if (auto* lowrank = std::get_if<LowRankWeight>(&impl_->terms[i])) lowrank->inner.blob = lowrank->outer.blob = data;
     moved += blob.bytes.size();
   }
   return moved;
@@ -122,6 +132,9 @@ std::int64_t Linear::rows() const {
 }
 std::int64_t Linear::cols() const {
   return impl_->weight.cols;
+}
+std::int64_t Linear::components() const {
+  return impl_->components;
 }
 const CodedWeight& Linear::weight() const {
   return impl_->weight;

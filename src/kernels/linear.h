@@ -42,6 +42,8 @@ class Linear {
   ~Linear();
   std::int64_t rows() const;
   std::int64_t cols() const;
+  /// Components of its low-rank terms: numbers a token that pass between their two products.
+  std::int64_t components() const;
   const CodedWeight& weight() const;
   /// Bytes a product reads from the weight: for the roofline.
   std::uint64_t bytes_read() const;
@@ -62,8 +64,8 @@ class Workspace {
   ~Workspace();
   Workspace(Workspace&&) noexcept;
   Workspace& operator=(Workspace&&) noexcept;
-  /// After this, matmul with up to `tokens` and `cols` does not allocate.
-  void reserve(std::int64_t tokens, std::int64_t cols, int threads);
+  /// After this, matmul with up to `tokens`, `cols` and `components` (all the products' together) does not allocate.
+  void reserve(std::int64_t tokens, std::int64_t cols, int threads, std::int64_t components = 0);
   struct Impl;
   Impl& impl() { return *impl_; }
 

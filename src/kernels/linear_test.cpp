@@ -14,8 +14,10 @@ namespace sparing::kernels {
 namespace {
 
 using sparing::testing::int_group_zoo;
+using sparing::testing::lowrank_zoo;
 using sparing::testing::random_csr;
 using sparing::testing::random_dense;
+using sparing::testing::random_lowrank;
 using sparing::testing::random_term;
 
 CodedWeight weight_of(std::int64_t rows, std::int64_t cols, std::vector<Term> terms) {
@@ -85,6 +87,7 @@ TEST(Reference, AgreesWithDoublesOverTheDecodedWeights) {
   bases.push_back(random_term(LutGroupSpec{2, {.group = 16}, {-1, -0.25f, 0.25f, 1}}, rows, cols, 5));
   for (const DType t : {DType::f32, DType::f16, DType::bf16}) bases.push_back(random_dense(t, rows, cols, 6));
   bases.push_back(random_csr(rows, cols, 0.2, 7));
+  for (const LowRankSpec& spec : lowrank_zoo(rows, cols)) bases.push_back(random_lowrank(spec, rows, cols, 8));
   for (const Term& base : bases)
     for (const Precision precision : {Precision::int8, Precision::int16, Precision::f32}) {
       const CodedWeight w = weight_of(rows, cols, {base});
@@ -267,6 +270,16 @@ TEST(Isas, LutGroupIsBitEqual) {
       }
 }
 
+TEST(Isas, LowRankIsBitEqual) {
+  for (const Shape& s : kShapes)
+    for (const LowRankSpec& spec : lowrank_zoo(s.rows, s.cols))
+      expect_all_isas_agree(s, {random_lowrank(spec, s.rows, s.cols, 34)}, Precision::int8);
+  // Ranks at which one token's inner products are split over threads.
+  for (const std::int64_t tokens : {1, 3, 16, 17})
+    expect_all_isas_agree({300, 577, tokens}, {random_lowrank({261, {4, 64}, {8, 32}}, 300, 577, 35)}, Precision::int8);
+  expect_all_isas_agree({50, 70, 3}, {random_lowrank({5, {8, 64}, {16, 0}}, 50, 70, 36)}, Precision::int8, 1e-44);
+}
+
 TEST(Isas, FloatActivationsAreBitEqual) {
   for (const Shape& s : kShapes) {
     for (const DType t : {DType::f32, DType::f16, DType::bf16})
@@ -287,6 +300,8 @@ TEST(Isas, TermsAddUpInOrder) {
         random_csr(s.rows, s.cols, 0.05, 31), random_dense(DType::bf16, s.rows, s.cols, 32)};
     expect_integers_agree(s, terms);
     expect_all_isas_agree(s, terms, Precision::f32);
+    expect_integers_agree(s, {terms[0], random_lowrank({1, {4, 32}, {8, 16}}, s.rows, s.cols, 37), terms[1],
+                              random_lowrank({1, {16, 0}, {4, 16}}, s.rows, s.cols, 38)});
   }
 }
 
@@ -326,9 +341,10 @@ TEST(Matmul, SharedInputsTransformsAndStrides) {
   for (std::size_t i = 0; i < 96; ++i) signs[i] = i % 3 == 0;
   std::vector<CodedWeight> weights;
   for (std::int64_t rows : {40, 7, 64}) {
-    weights.push_back(weight_of(rows, cols,
-                                {random_term(IntGroupSpec{.bits = 4, .groups = {.group = 32}}, rows, cols, 41),
-                                 random_csr(rows, cols, 0.1, 42)}));
+    weights.push_back(weight_of(
+        rows, cols,
+        {random_term(IntGroupSpec{.bits = 4, .groups = {.group = 32}}, rows, cols, 41), random_csr(rows, cols, 0.1, 42),
+         random_lowrank({static_cast<std::int32_t>(rows / 7), {8, 64}, {4, 16}}, rows, cols, 43)}));
     if (rows == 7) weights.back().input = *hadamard_transform(32, signs);
   }
   std::vector<Linear> linears;

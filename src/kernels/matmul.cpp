@@ -8,7 +8,7 @@
 namespace sparing::kernels {
 
 struct Workspace::Impl {
-  Buffer q8, q16, transformed;
+  Buffer q8, q16, transformed, between;
   std::vector<Buffer> scratch;  // one a worker
 
   static void grow(Buffer& buffer, std::int64_t bytes) {
@@ -16,10 +16,11 @@ struct Workspace::Impl {
   }
   static std::int64_t wide_blocks(std::int64_t cols) { return (cols + kWideInputs - 1) / kWideInputs; }
   static std::int64_t tiles(std::int64_t tokens) { return (tokens + kTileTokens - 1) / kTileTokens; }
-  void reserve(std::int64_t tokens, std::int64_t cols, int threads) {
+  void reserve(std::int64_t tokens, std::int64_t cols, int threads, std::int64_t components) {
     grow(q8, tiles(tokens) * ((cols + 31) / 32) * static_cast<std::int64_t>(sizeof(Q8Block)));
     grow(q16, tiles(tokens) * wide_blocks(cols) * static_cast<std::int64_t>(sizeof(Q16Block)));
     grow(transformed, tokens * cols * 4);
+    grow(between, tokens * components * 4);
     if (scratch.size() < static_cast<std::size_t>(threads)) scratch.resize(static_cast<std::size_t>(threads));
     for (Buffer& b : scratch) grow(b, scratch_bytes(cols));
   }
@@ -29,13 +30,15 @@ Workspace::Workspace() : impl_(std::make_unique<Impl>()) {}
 Workspace::~Workspace() = default;
 Workspace::Workspace(Workspace&&) noexcept = default;
 Workspace& Workspace::operator=(Workspace&&) noexcept = default;
-void Workspace::reserve(std::int64_t tokens, std::int64_t cols, int threads) {
-  impl_->reserve(tokens, cols, threads);
+void Workspace::reserve(std::int64_t tokens, std::int64_t cols, int threads, std::int64_t components) {
+  impl_->reserve(tokens, cols, threads, components);
 }
 
 namespace {
 
 constexpr std::int64_t kTokensToShare = 4;  ///< of fewer, quantising takes less time than waking a thread
+/// Multiply-adds of inner products up to which one thread does them all: waking the others takes as long.
+constexpr std::int64_t kInnerAlone = 1 << 16;
 
 /// The input as the products of one transform see it.
 struct Input {
@@ -43,6 +46,8 @@ struct Input {
   std::int64_t stride, tokens;
   const Q8Block* q8;
   const Q16Block* q16;
+  float* z;  ///< [tokens, z_stride]: inner products of all low-rank terms, the products' one after another
+  std::int64_t z_stride;
 };
 
 bool same_transform(const Transform& a, const Transform& b) {
@@ -71,7 +76,24 @@ void decoded_panels(const KernelSet& kernels, const DecodedWeight& w, const Inpu
   }
 }
 
-void run_product(const Product& product, const Input& in, std::int64_t begin, std::int64_t end, std::byte* scratch) {
+/// Inner products of one weight: of its low-rank terms' components [begin, end), for tokens [first, first + count). `z`
+/// is where its components start.
+void run_inner(const Linear::Impl& weight, const Input& in, float* z, std::int64_t first, std::int64_t count,
+               std::int64_t begin, std::int64_t end) {
+  std::int64_t start = 0;
+  for (const auto& term : weight.terms) {
+    const auto* lowrank = std::get_if<LowRankWeight>(&term);
+    if (lowrank == nullptr) continue;
+    const std::int64_t from = std::max(begin, start), to = std::min(end, start + lowrank->inner.rank);
+    if (from < to)
+      weight.kernels->factor_inner(lowrank->inner, in.x + first * in.stride, count, in.stride,
+                                   z + first * in.z_stride + start, in.z_stride, from - start, to - start);
+    start += lowrank->inner.rank;
+  }
+}
+
+void run_product(const Product& product, const Input& in, const float* z, std::int64_t begin, std::int64_t end,
+                 std::byte* scratch) {
   const Linear::Impl& weight = product.weight->impl();
   for (std::size_t i = 0; i < weight.terms.size(); ++i) {
     const bool last = i + 1 == weight.terms.size();
@@ -83,6 +105,9 @@ void run_product(const Product& product, const Input& in, std::int64_t begin, st
       weight.kernels->dense_panels(*dense, in.x, in.tokens, in.stride, out, begin, end, scratch);
     } else if (const auto* csr = std::get_if<CsrWeight>(&weight.terms[i])) {
       weight.kernels->csr_panels(*csr, in.x, in.tokens, in.stride, out, begin, end);
+    } else if (const auto* lowrank = std::get_if<LowRankWeight>(&weight.terms[i])) {
+      weight.kernels->factor_outer(lowrank->outer, z, in.tokens, in.z_stride, out, begin, end);
+      z += lowrank->outer.rank;
     } else {
       decoded_panels(*weight.kernels, std::get<DecodedWeight>(weight.terms[i]), in, out, begin, end, scratch);
     }
@@ -99,24 +124,40 @@ void run_group(std::span<const Product> products, const std::uint64_t members, c
   const auto member = [&](std::size_t i) { return ((members >> i) & 1u) != 0; };
   const Product* first = nullptr;
   bool needs_q8 = false, needs_q16 = false;
-  std::int64_t panels = 0;
+  std::int64_t panels = 0, components = 0;
   for (std::size_t i = 0; i < products.size(); ++i) {
     if (!member(i)) continue;
     if (first == nullptr) first = &products[i];
     needs_q8 |= products[i].weight->impl().needs_q8;
     needs_q16 |= products[i].weight->impl().needs_q16;
     panels += panels_of(products[i]);
+    components += products[i].weight->components();
   }
   const CodedWeight& weight = first->weight->weight();
   const std::int64_t cols = weight.cols, blocks = (cols + 31) / 32, tiles = Workspace::Impl::tiles(tokens);
-  Input in{x, x_stride, tokens, reinterpret_cast<const Q8Block*>(workspace.q8.data()),
-           reinterpret_cast<const Q16Block*>(workspace.q16.data())};
+  Input in{x,
+           x_stride,
+           tokens,
+           reinterpret_cast<const Q8Block*>(workspace.q8.data()),
+           reinterpret_cast<const Q16Block*>(workspace.q16.data()),
+           reinterpret_cast<float*>(workspace.between.data()),
+           components};
   const bool transform = weight.input.kind != TransformKind::identity;
   if (transform) {
     in.x = reinterpret_cast<const float*>(workspace.transformed.data());
     in.stride = cols;
   }
-  if (transform || needs_q8 || needs_q16) {
+  // A few tokens' inner products are split over components where they are many; a prompt's over the tokens.
+  const bool split = tiles == 1 && components * cols * tokens > kInnerAlone;
+  const auto inner = [&](std::int64_t first_token, std::int64_t count, std::int64_t begin, std::int64_t end) {
+    std::int64_t start = 0;
+    for (std::size_t i = 0; i < products.size(); ++i) {
+      if (!member(i)) continue;
+      run_inner(products[i].weight->impl(), in, in.z + start, first_token, count, begin - start, end - start);
+      start += products[i].weight->components();
+    }
+  };
+  if (transform || needs_q8 || needs_q16 || (components > 0 && !split)) {
     const auto fill = [&](std::int64_t begin, std::int64_t end, int) {
       for (std::int64_t tile = begin; tile < end; ++tile) {
         if (transform)
@@ -130,6 +171,8 @@ void run_group(std::span<const Product> products, const std::uint64_t members, c
           first->weight->impl().kernels->quantise_wide(
               in.x, tokens, in.stride, cols, tile,
               reinterpret_cast<Q16Block*>(workspace.q16.data()) + tile * Workspace::Impl::wide_blocks(cols));
+        if (!split)
+          inner(tile * kTileTokens, std::min<std::int64_t>(kTileTokens, tokens - tile * kTileTokens), 0, components);
       }
     };
     if (tiles == 1) {
@@ -140,6 +183,7 @@ void run_group(std::span<const Product> products, const std::uint64_t members, c
                                                   std::min(cols, 32 * end) - 32 * begin, 0,
                                                   reinterpret_cast<Q8Block*>(workspace.q8.data()) + begin);
         });
+        if (!split) inner(0, tokens, 0, components);
       } else {
         fill(0, 1, 0);
       }
@@ -147,16 +191,20 @@ void run_group(std::span<const Product> products, const std::uint64_t members, c
       pool.parallel_for(tiles, 1, fill);
     }
   }
+  if (split)
+    pool.parallel_for(components, 8, [&](std::int64_t begin, std::int64_t end, int) { inner(0, tokens, begin, end); });
   // Fast kernels take panels in pairs.
   pool.parallel_for(panels, tokens > 1 ? 2 : 1, [&](std::int64_t begin, std::int64_t end, int worker) {
     std::byte* scratch = workspace.scratch[static_cast<std::size_t>(worker)].data();
     std::int64_t start = 0;
+    const float* z = in.z;
     for (std::size_t i = 0; i < products.size() && start < end; ++i) {
       if (!member(i)) continue;
       const std::int64_t count = panels_of(products[i]);
       const std::int64_t from = std::max(begin, start), to = std::min(end, start + count);
-      if (from < to) run_product(products[i], in, from - start, to - start, scratch);
+      if (from < to) run_product(products[i], in, z, from - start, to - start, scratch);
       start += count;
+      z += products[i].weight->components();
     }
   });
 }
@@ -167,7 +215,9 @@ void matmul(std::span<const Product> products, const float* x, std::int64_t toke
             Workspace& workspace, ThreadPool& pool) {
   assert(products.size() <= 64);
   if (tokens <= 0 || products.empty()) return;
-  workspace.impl().reserve(tokens, products[0].weight->cols(), pool.size());
+  std::int64_t components = 0;
+  for (const Product& product : products) components += product.weight->components();
+  workspace.impl().reserve(tokens, products[0].weight->cols(), pool.size(), components);
   std::uint64_t done = 0;
   for (std::size_t i = 0; i < products.size(); ++i) {
     if (((done >> i) & 1u) != 0) continue;

@@ -18,6 +18,10 @@ void wide_panels(const IntWeight&, const Q16Block* x, std::int64_t tokens, const
                  std::int64_t end, std::byte* scratch);
 void quantise_wide(const float* x, std::int64_t tokens, std::int64_t x_stride, std::int64_t cols, std::int64_t tile,
                    Q16Block* out);
+void factor_inner(const FactorWeight&, const float* x, std::int64_t tokens, std::int64_t x_stride, float* z,
+                  std::int64_t z_stride, std::int64_t begin, std::int64_t end);
+void factor_outer(const FactorWeight&, const float* z, std::int64_t tokens, std::int64_t z_stride, const Output&,
+                  std::int64_t begin, std::int64_t end);
 
 }  // namespace neon
 namespace neon_dotprod {

@@ -119,12 +119,16 @@ const KernelSet neon_kernels = {.int_panels = neon::int_panels,
                                 .csr_panels = neon::csr_panels,
                                 .quantise = neon::quantise,
                                 .wide_panels = neon::wide_panels,
-                                .quantise_wide = neon::quantise_wide};
+                                .quantise_wide = neon::quantise_wide,
+                                .factor_inner = neon::factor_inner,
+                                .factor_outer = neon::factor_outer};
 const KernelSet neon_dotprod_kernels = {.int_panels = neon_dotprod::int_panels,
                                         .dense_panels = neon::dense_panels,
                                         .csr_panels = neon::csr_panels,
                                         .quantise = neon::quantise,
                                         .wide_panels = neon_dotprod::wide_panels,
-                                        .quantise_wide = neon::quantise_wide};
+                                        .quantise_wide = neon::quantise_wide,
+                                        .factor_inner = neon::factor_inner,
+                                        .factor_outer = neon::factor_outer};
 
 }  // namespace sparing::kernels

@@ -16,11 +16,16 @@ struct DecodedWeight {
   IntGroupLayout layout;
 };
 
+struct LowRankWeight {
+  FactorWeight inner, outer;
+};
+
 struct Linear::Impl {
   CodedWeight weight;
   const KernelSet* kernels = nullptr;
-  std::vector<std::variant<IntWeight, DenseWeight, CsrWeight, DecodedWeight>> terms;
+  std::vector<std::variant<IntWeight, DenseWeight, CsrWeight, DecodedWeight, LowRankWeight>> terms;
   bool needs_q8 = false, needs_q16 = false, needs_f32 = false;
+  std::int64_t components = 0;  ///< of all low-rank terms
   std::vector<std::vector<std::uint8_t>> tables;
   std::vector<std::vector<Segment>> segment_lists;
   std::vector<std::vector<std::int32_t>> segment_starts;

@@ -26,6 +26,11 @@
 // lanes are added i + (i + 8), i + (i + 4), i + (i + 2), i + (i + 1).
 //
 // csr: acc = fma(value, x[column], acc) over the row's values, ascending.
+//
+// lowrank, with f32 activations, its factors' values (codecs/lowrank.h) v [rank, inputs] and u [rank, outputs]:
+//   z[k] = sum over the inputs of v[k, c] * x[c], in lanes as dense weights have them (padding: v as stored, x zero)
+//   y[r] = acc after acc = fma(u[k, r], z[k], acc) over the components k, ascending, from 0
+//
 // Terms are added in their order, then the bias.
 
 #include <cstdint>

@@ -17,6 +17,10 @@ void dense_panels(const DenseWeight&, const float* x, std::int64_t tokens, std::
                   std::int64_t begin, std::int64_t end, std::byte* scratch);
 void csr_panels(const CsrWeight&, const float* x, std::int64_t tokens, std::int64_t x_stride, const Output&,
                 std::int64_t begin, std::int64_t end);
+void factor_inner(const FactorWeight&, const float* x, std::int64_t tokens, std::int64_t x_stride, float* z,
+                  std::int64_t z_stride, std::int64_t begin, std::int64_t end);
+void factor_outer(const FactorWeight&, const float* z, std::int64_t tokens, std::int64_t z_stride, const Output&,
+                  std::int64_t begin, std::int64_t end);
 
 inline void store(const Output& out, std::int64_t token, std::int64_t row, float value) {
   float& y = out.y[token * out.stride + row];

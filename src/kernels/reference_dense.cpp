@@ -50,6 +50,8 @@ const KernelSet reference_kernels = {.int_panels = reference::int_panels,
                                      .csr_panels = reference::csr_panels,
                                      .quantise = reference::quantise,
                                      .wide_panels = reference::wide_panels,
-                                     .quantise_wide = reference::quantise_wide};
+                                     .quantise_wide = reference::quantise_wide,
+                                     .factor_inner = reference::factor_inner,
+                                     .factor_outer = reference::factor_outer};
 
 }  // namespace sparing::kernels

@@ -13,6 +13,7 @@ namespace {
 using sparing::testing::int_group_zoo;
 using sparing::testing::random_csr;
 using sparing::testing::random_dense;
+using sparing::testing::random_lowrank;
 using sparing::testing::random_term;
 
 std::vector<float> product(const Linear& linear, const std::vector<float>& x) {
@@ -35,7 +36,11 @@ TEST(Relocate, MovesEveryTermAndKeepsTheProduct) {
   std::vector<float> x(cols);
   for (float& v : x) v = static_cast<float>(rng.normal());
   for (const Term& base : bases) {
-    CodedWeight weight{.rows = rows, .cols = cols, .input = {}, .terms = {base, random_csr(rows, cols, 0.1, 6)}};
+    CodedWeight weight{
+        .rows = rows,
+        .cols = cols,
+        .input = {},
+        .terms = {base, random_csr(rows, cols, 0.1, 6), random_lowrank({2, {8, 16}, {4, 16}}, rows, cols, 7)}};
     auto linear = Linear::prepare(std::move(weight));
     ASSERT_TRUE(linear.ok()) << linear.error().message;
     const std::vector<float> before = product(*linear, x);
