@@ -150,6 +150,15 @@ int main(int argc, char** argv) {
   const LutGroupSpec lut{4, {.group = 32}, {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113}};
   measure(
       "IQ4_NL", [&](auto r, auto c) { return random_term(lut, r, c, 1); }, o, pool, bandwidth);
+  // As many numbers in the factors as in the matrix: at 4 bits, what int_group 4b g64 takes.
+  for (const FactorSpec& factor : {FactorSpec{4, 64}, FactorSpec{8, 64}, FactorSpec{16, 0}})
+    measure(
+        "lowrank " + (factor.bits == 16 ? std::string("f16") : std::to_string(factor.bits) + "b g64"),
+        [&](auto r, auto c) {
+          return sparing::testing::random_lowrank({static_cast<std::int32_t>(r * c / (r + c)), factor, factor}, r, c,
+                                                  1);
+        },
+        o, pool, bandwidth);
   for (const DType t : {DType::f16, DType::bf16, DType::f32})
     measure(
         "dense " + std::string(name_of(t)), [&](auto r, auto c) { return random_dense(t, r, c, 1); }, o, pool,

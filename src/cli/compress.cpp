@@ -3,6 +3,7 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -68,10 +69,22 @@ Result<ComposeRequest> compose_request(const Options& o, const Session& session,
   return request;
 }
 
-/// bits and group go in front of what --param adds.
-Setting with_rate(Setting setting, std::int32_t bits, std::int32_t group) {
+/// bits and group go in front of what --param adds, where the method has them.
+Result<Setting> with_rate(Setting setting, std::optional<std::int32_t> bits, std::optional<std::int32_t> group,
+                          std::int32_t default_bits) {
   if (setting.method == kKeep) return setting;
-  setting.params.insert(setting.params.begin(), {{"bits", std::to_string(bits)}, {"group", std::to_string(group)}});
+  SPARING_TRY(const Method* method, find_method(setting.method));
+  const auto put = [&](const std::string& name, std::optional<std::int32_t> given, std::int32_t otherwise) -> Status {
+    if (std::ranges::none_of(method->params, [&](const ParamSpec& spec) { return spec.name == name; })) {
+      if (!given) return {};
+      return usage_error("[compress] --" + name + ": " + setting.method + " has no such parameter; 'sparing methods " +
+                         setting.method + "' lists those that it has");
+    }
+    setting.params.insert(setting.params.begin(), {name, std::to_string(given.value_or(otherwise))});
+    return {};
+  };
+  SPARING_CHECK_OK(put("group", group, kGroup));
+  SPARING_CHECK_OK(put("bits", bits, default_bits));
   return setting;
 }
 
@@ -80,9 +93,8 @@ Result<Plan> make_plan(const Options& o, const Session& session, const Assembler
   if (!o.plan.empty()) return read_plan(o.plan);
   SPARING_TRY(ComposeRequest request, compose_request(o, session, assembler.checkpoint().config()));
   if (o.fit.empty()) {
-    request.linear = with_rate(std::move(request.linear), o.bits.value_or(kBits), o.group.value_or(kGroup));
-    request.embedding =
-        with_rate(std::move(request.embedding), o.embed_bits.value_or(kEmbedBits), o.embed_group.value_or(kGroup));
+    SPARING_TRY(request.linear, with_rate(std::move(request.linear), o.bits, o.group, kBits));
+    SPARING_TRY(request.embedding, with_rate(std::move(request.embedding), o.embed_bits, o.embed_group, kEmbedBits));
     return compose_plan(request, assembler.checkpoint(), assembler.model_hash());
   }
   FitRequest fit;
@@ -99,7 +111,8 @@ Result<Plan> make_plan(const Options& o, const Session& session, const Assembler
 std::string settings_text(const SiteChoice& site) {
   std::string text;
   for (const auto& [name, value] : site.params) {
-    if (name == "bits" || name == "group") text += (text.empty() ? "" : " ") + name + "=" + value;
+    const bool rate = name == "bits" || name == "group" || name == "share" || (name == "rank" && value != "0");
+    if (rate) text += (text.empty() ? "" : " ") + name + "=" + value;
   }
   return text;
 }

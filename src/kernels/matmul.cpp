@@ -37,7 +37,6 @@ void Workspace::reserve(std::int64_t tokens, std::int64_t cols, int threads, std
 namespace {
 
 constexpr std::int64_t kTokensToShare = 4;  ///< of fewer, quantising takes less time than waking a thread
-
 /// Multiply-adds of inner products up to which one thread does them all: waking the others takes as long.
 constexpr std::int64_t kInnerAlone = 1 << 16;
 
@@ -77,14 +76,19 @@ void decoded_panels(const KernelSet& kernels, const DecodedWeight& w, const Inpu
   }
 }
 
-/// Inner products of tokens [first, first + count); `z` is where this product's begin.
-void run_inner(const Linear::Impl& weight, const Input& in, float* z, std::int64_t first, std::int64_t count) {
+/// Inner products of one weight: of its low-rank terms' components [begin, end), for tokens [first, first + count). `z`
+/// is where its components start.
+void run_inner(const Linear::Impl& weight, const Input& in, float* z, std::int64_t first, std::int64_t count,
+               std::int64_t begin, std::int64_t end) {
+  std::int64_t start = 0;
   for (const auto& term : weight.terms) {
     const auto* lowrank = std::get_if<LowRankWeight>(&term);
     if (lowrank == nullptr) continue;
-    weight.kernels->factor_inner(lowrank->inner, in.x + first * in.stride, count, in.stride, z + first * in.z_stride,
-                                 in.z_stride, 0, lowrank->inner.rank);
-    z += lowrank->inner.rank;
+    const std::int64_t from = std::max(begin, start), to = std::min(end, start + lowrank->inner.rank);
+    if (from < to)
+      weight.kernels->factor_inner(lowrank->inner, in.x + first * in.stride, count, in.stride,
+                                   z + first * in.z_stride + start, in.z_stride, from - start, to - start);
+    start += lowrank->inner.rank;
   }
 }
 
@@ -143,14 +147,14 @@ void run_group(std::span<const Product> products, const std::uint64_t members, c
     in.x = reinterpret_cast<const float*>(workspace.transformed.data());
     in.stride = cols;
   }
-  // One token's inner products are split over components where they are many; several tokens' over the tokens.
+  // A few tokens' inner products are split over components where they are many; a prompt's over the tokens.
   const bool split = tiles == 1 && components * cols * tokens > kInnerAlone;
-  const auto inner = [&](std::int64_t first_token, std::int64_t count) {
-    float* z = in.z;
+  const auto inner = [&](std::int64_t first_token, std::int64_t count, std::int64_t begin, std::int64_t end) {
+    std::int64_t start = 0;
     for (std::size_t i = 0; i < products.size(); ++i) {
       if (!member(i)) continue;
-      run_inner(products[i].weight->impl(), in, z, first_token, count);
-      z += products[i].weight->components();
+      run_inner(products[i].weight->impl(), in, in.z + start, first_token, count, begin - start, end - start);
+      start += products[i].weight->components();
     }
   };
   if (transform || needs_q8 || needs_q16 || (components > 0 && !split)) {
@@ -167,17 +171,19 @@ void run_group(std::span<const Product> products, const std::uint64_t members, c
           first->weight->impl().kernels->quantise_wide(
               in.x, tokens, in.stride, cols, tile,
               reinterpret_cast<Q16Block*>(workspace.q16.data()) + tile * Workspace::Impl::wide_blocks(cols));
-        if (!split) inner(tile * kTileTokens, std::min<std::int64_t>(kTileTokens, tokens - tile * kTileTokens));
+        if (!split)
+          inner(tile * kTileTokens, std::min<std::int64_t>(kTileTokens, tokens - tile * kTileTokens), 0, components);
       }
     };
     if (tiles == 1) {
       // Too few tokens to share out by tiles. Blocks of int8 need nothing of each other, so inputs are shared out.
-      if (!transform && needs_q8 && !needs_q16 && (split || components == 0) && tokens >= kTokensToShare) {
+      if (!transform && needs_q8 && !needs_q16 && tokens >= kTokensToShare) {
         pool.parallel_for(blocks, 4, [&](std::int64_t begin, std::int64_t end, int) {
           first->weight->impl().kernels->quantise(in.x + 32 * begin, tokens, in.stride,
                                                   std::min(cols, 32 * end) - 32 * begin, 0,
                                                   reinterpret_cast<Q8Block*>(workspace.q8.data()) + begin);
         });
+        if (!split) inner(0, tokens, 0, components);
       } else {
         fill(0, 1, 0);
       }
@@ -186,22 +192,7 @@ void run_group(std::span<const Product> products, const std::uint64_t members, c
     }
   }
   if (split)
-    pool.parallel_for(components, 8, [&](std::int64_t begin, std::int64_t end, int) {
-      std::int64_t start = 0;
-      for (std::size_t i = 0; i < products.size() && start < end; ++i) {
-        if (!member(i)) continue;
-        const Linear::Impl& impl = products[i].weight->impl();
-        for (const auto& term : impl.terms) {
-          const auto* lowrank = std::get_if<LowRankWeight>(&term);
-          if (lowrank == nullptr) continue;
-          const std::int64_t from = std::max(begin, start), to = std::min(end, start + lowrank->inner.rank);
-          if (from < to)
-            impl.kernels->factor_inner(lowrank->inner, in.x, tokens, in.stride, in.z + start, components, from - start,
-                                       to - start);
-          start += lowrank->inner.rank;
-        }
-      }
-    });
+    pool.parallel_for(components, 8, [&](std::int64_t begin, std::int64_t end, int) { inner(0, tokens, begin, end); });
   // Fast kernels take panels in pairs.
   pool.parallel_for(panels, tokens > 1 ? 2 : 1, [&](std::int64_t begin, std::int64_t end, int worker) {
     std::byte* scratch = workspace.scratch[static_cast<std::size_t>(worker)].data();

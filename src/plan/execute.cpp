@@ -65,8 +65,9 @@ Result<ExecuteSummary> run(const Plan& plan, const std::vector<BoundSite>& sites
   for (std::size_t i = 0; i < sites.size(); ++i) {
     const SiteResult* result = store.find(sites[i].site.name);
     if (result == nullptr) return internal_error("[compress] " + sites[i].site.name + " was not coded");
-    SiteOutcome outcome{sites[i].site.name, describe(result->weight.terms.front().spec), stored_bytes(result->weight),
-                        result->report};
+    std::string coding;
+    for (const Term& term : result->weight.terms) coding += (coding.empty() ? "" : " + ") + describe(term.spec);
+    SiteOutcome outcome{sites[i].site.name, std::move(coding), stored_bytes(result->weight), result->report};
     if (const auto predicted = plan.sites[i].costs.find(kWeights);
         predicted != plan.sites[i].costs.end() && predicted->second != outcome.bytes) {
       return internal_error("[compress] " + outcome.site + ": " + std::to_string(outcome.bytes) + " bytes, predicted " +

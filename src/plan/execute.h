@@ -36,7 +36,7 @@ struct ExecuteOptions {
 
 /// How one site came out.
 struct SiteOutcome {
-  std::string site, codec;  ///< codec: describe() of the base term
+  std::string site, codec;  ///< codec: describe() of the terms
   std::uint64_t bytes = 0;
   SiteReport report;
 };

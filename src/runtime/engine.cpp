@@ -203,11 +203,17 @@ void Engine::Impl::allocate() {
   tile_rows = std::max(kTileRows, group);
   scratch_floats = sparing::attention_scratch(tile_rows, config.head_dim);
   attention_scratch = Buffer(static_cast<std::size_t>(scratch_floats * pool->size()) * sizeof(float));
-  workspace.reserve(batch, schedule.widest_input, pool->size());
   std::size_t most = 0;
+  std::int64_t components = 0;
   for (const auto* steps : {&schedule.body, &schedule.tail}) {
-    for (const Step& step : *steps) most = std::max(most, step.products.size());
+    for (const Step& step : *steps) {
+      most = std::max(most, step.products.size());
+      std::int64_t here = 0;
+      for (const ProductOp& op : step.products) here += linears[static_cast<std::size_t>(op.weight)]->components();
+      components = std::max(components, here);
+    }
   }
+  workspace.reserve(batch, schedule.widest_input, pool->size(), components);
   products.resize(most);
   rows.reserve(static_cast<std::size_t>(batch));
   runs.reserve(static_cast<std::size_t>(batch));

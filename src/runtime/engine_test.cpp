@@ -43,13 +43,45 @@ bool same_bits(std::span<const float> a, std::span<const float> b) {
 
 TEST(Engine, LogitsDependNeitherOnThreadsNorOnHowThePromptIsCut) {
   const auto tokens = text(100);
-  const auto reference = all_logits(*engine_of(uneven(), {.threads = 1}), 0, tokens);
-  for (const int threads : {1, 2, 5}) {
-    for (const std::int64_t batch : {1, 7, 32, 64, 512}) {
-      auto engine = engine_of(uneven(), {.threads = threads, .batch = batch});
-      EXPECT_TRUE(same_bits(reference, all_logits(*engine, 0, tokens))) << threads << " threads, batch " << batch;
+  for (const Coding coding : {Coding::int4, Coding::lowrank}) {
+    const auto reference = all_logits(*engine_of(uneven(), {.threads = 1}, coding), 0, tokens);
+    for (const int threads : {1, 2, 5}) {
+      for (const std::int64_t batch : {1, 7, 32, 64, 512}) {
+        auto engine = engine_of(uneven(), {.threads = threads, .batch = batch}, coding);
+        EXPECT_TRUE(same_bits(reference, all_logits(*engine, 0, tokens))) << threads << " threads, batch " << batch;
+      }
     }
   }
+}
+
+/// A checkpoint whose matrices are what another's decode to.
+class Decoded final : public FormulaCheckpoint {
+ public:
+  Decoded(ModelConfig config, Coding coding) : FormulaCheckpoint(std::move(config), coding) {}
+  Result<CodedWeight> weight(const std::string& name, Arena* arena = nullptr) const override {
+    SPARING_TRY(const CodedWeight coded, FormulaCheckpoint::weight(name, arena));
+    Buffer values(static_cast<std::size_t>(coded.rows * coded.cols) * sizeof(float));
+    decode_effective_rows(coded, 0, coded.rows, values.as<float>().data());
+    return dense_weight(coded.rows, coded.cols, DType::f32, Blob::of(std::move(values)));
+  }
+};
+
+// Low-rank terms count: the engine with f32 activations gives what the decoded matrices give, up to the order of sums.
+TEST(Engine, LowRankTermsAreWhatTheyDecodeTo) {
+  const auto tokens = text(40);
+  const auto decoded = std::make_shared<Decoded>(uneven(), Coding::lowrank);
+  const auto want = all_logits(*Engine::load(decoded, {.threads = 1}).value(), 0, tokens);
+  const EngineOptions options{.threads = 2, .precision = kernels::Precision::f32};
+  const auto got = all_logits(*engine_of(uneven(), options, Coding::lowrank), 0, tokens);
+  const auto without = all_logits(*engine_of(uneven(), options, Coding::int4), 0, tokens);
+  double error = 0, size = 0, effect = 0;
+  for (std::size_t i = 0; i < want.size(); ++i) {
+    error += (want[i] - got[i]) * (want[i] - got[i]);
+    effect += (want[i] - without[i]) * (want[i] - without[i]);
+    size += want[i] * want[i];
+  }
+  EXPECT_LT(error, 1e-9 * size);
+  EXPECT_GT(effect, 1e-3 * size);
 }
 
 /// The KV types, over prompts of several key blocks.

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "codecs/int_group.h"
+#include "codecs/lowrank.h"
 #include "formats/checkpoint.h"
 #include "tensor/half.h"
 
@@ -39,7 +40,7 @@ inline ModelConfig tiny_config() {
   return c;
 }
 
-enum class Coding { f32, int4 };
+enum class Coding { f32, int4, lowrank };  ///< lowrank: a term of it on int4
 
 /// A checkpoint made on the spot.
 class FormulaCheckpoint : public Checkpoint {
@@ -88,7 +89,14 @@ class FormulaCheckpoint : public Checkpoint {
     const TensorShape* shape = find(name);
     if (shape == nullptr || shape->is_vector()) return input_error("[test] no matrix " + name);
     const auto count = static_cast<std::size_t>(shape->rows * shape->cols);
-    if (coding_ == Coding::int4 && name != "embed") return int4(name, *shape);
+    if (coding_ != Coding::f32 && name != "embed") {
+      SPARING_TRY(CodedWeight weight, int4(name, *shape));
+      if (coding_ == Coding::lowrank) {
+        SPARING_TRY(Term term, lowrank(name, *shape));
+        weight.terms.push_back(std::move(term));
+      }
+      return weight;
+    }
     Buffer data(count * 4);
     const auto u = uniform(name, count);
     for (std::size_t i = 0; i < count; ++i) data.as<float>()[i] = (u[i] - 0.5f) * 0.5f;
@@ -121,6 +129,20 @@ class FormulaCheckpoint : public Checkpoint {
     CodedWeight weight{.rows = shape.rows, .cols = shape.cols, .input = {}, .terms = {}};
     weight.terms.push_back(std::move(term));
     return weight;
+  }
+
+  static Result<Term> lowrank(const std::string& name, const TensorShape& shape) {
+    const LowRankSpec spec{.rank = 5, .inner = {8, 32}, .outer = {4, 16}};
+    const auto factor = [&](const char* which, const FactorSpec& s, std::int64_t n) {
+      FactorParts parts;
+      for (const float u : uniform(name + which, static_cast<std::size_t>(spec.rank * n)))
+        parts.codes.push_back(static_cast<std::uint16_t>(u * static_cast<float>(1 << s.bits)));
+      parts.scales.assign(static_cast<std::size_t>(spec.rank * ((n + s.group - 1) / s.group)),
+                          f32_to_f16(0.3f / static_cast<float>(1 << (s.bits - 1))));
+      return parts;
+    };
+    return pack(spec, shape.rows, shape.cols, factor(" inner", spec.inner, shape.cols),
+                factor(" outer", spec.outer, shape.rows));
   }
 
   ModelConfig config_;

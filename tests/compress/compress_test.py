@@ -75,6 +75,8 @@ class Compress(unittest.TestCase):
                                         ['--method', 'gptq', '--bits', '4', '--group', '64', *CALIB],
                                         ['--method', 'gptq', '--bits', '5', '--embed-method', 'gptq', '--embed-bits', '6', *CALIB],
                                         ['--method', 'signround', '--bits', '3', *CALIB, '--param', 'steps=2'],
+                                        ['--method', 'eora', '--bits', '3', '--param', 'rank=4', *CALIB],
+                                        ['--method', 'lord', '--param', 'share=0.7', *CALIB],
                                         ['--method', 'rtn', '--bits', '8', '--embed-method', 'keep'])):
             with self.subTest(' '.join(words[:4])):
                 plan, report = self.plan(*words), self.ok(*words, out=f'small{number}')
@@ -93,6 +95,19 @@ class Compress(unittest.TestCase):
             self.assertEqual(done.returncode, 0, done.stderr)
             errors[method] = json.loads(done.stdout)['kld_mean']
         self.assertLess(errors['gptq'], errors['rtn'])
+
+    def test_a_method_without_bits_refuses_them(self):
+        self.refused('lord has no such parameter', '--method', 'lord', '--bits', '4', *CALIB, '--out', self.out)
+
+    def test_a_low_rank_term_makes_up_for_some_of_the_loss(self):
+        errors = {}
+        for method, words in (('gptq', []), ('eora', ['--param', 'rank=8'])):
+            report = self.ok('--method', method, '--bits', '2', '--group', '32', *words, *CALIB, out=method)
+            done = sparing('eval', self.folder / method, '--against', MODEL, '--text', TEXT, '--ctx', '256', '--chunks', '8', '--json')
+            self.assertEqual(done.returncode, 0, done.stderr)
+            errors[method] = json.loads(done.stdout)['kld_mean']
+        self.assertIn('lowrank r8', {s['site']: s['codec'] for s in report['sites']}['layers.0.mlp.down'])
+        self.assertLess(errors['eora'], 0.9 * errors['gptq'])
 
     def test_training_takes_rounding_nearer_to_the_original(self):
         errors = {}
