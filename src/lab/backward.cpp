@@ -60,8 +60,8 @@ at::Tensor probabilities(const at::Tensor& queries, const at::Tensor& keys, cons
     at::Tensor early = at::full({s.queries, s.keys}, -std::numeric_limits<float>::infinity(), queries.options());
     hidden += early.tril_(first - op.window);
   }
-  const at::Tensor scores =
-      at::baddbmm(hidden.repeat({share, 1}).unsqueeze(0), queries, keys.slice(1, s.key, s.key + s.keys).transpose(1, 2));
+  const at::Tensor scores = at::baddbmm(hidden.repeat({share, 1}).unsqueeze(0), queries,
+                                        keys.slice(1, s.key, s.key + s.keys).transpose(1, 2));
   return at::softmax(scores, -1);
 }
 

@@ -24,9 +24,7 @@ class Tape {
 
  private:
   at::Tensor& value(Value v) { return values_[static_cast<std::size_t>(v)]; }
-  const at::Tensor& in(const Op& op, std::size_t i) const {
-    return values_[static_cast<std::size_t>(op.inputs[i])];
-  }
+  const at::Tensor& in(const Op& op, std::size_t i) const { return values_[static_cast<std::size_t>(op.inputs[i])]; }
   void add(Value v, at::Tensor gradient);
   void drop_unread();
   void back(const Op& op, const at::Tensor& gradient, const GradientSink& sink);

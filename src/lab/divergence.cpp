@@ -23,7 +23,6 @@ at::Tensor exact_log_probabilities(const at::Tensor& hidden, const at::Tensor& h
   return at::log_softmax(logits, -1);
 }
 
-
 }  // namespace
 
 double divergence(const HeadPair& pair) {

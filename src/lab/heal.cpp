@@ -104,11 +104,10 @@ Healing::Healing(const HealProblem& problem, const HealOptions& options, lab::Ac
       units_(student_.units()),
       best_(parameters_),
       adam_(student_.size(), {}),
-      rng_(problem.schedule.seed) {
-  text_.sequences = &sequences_;
-}
+      rng_(problem.schedule.seed) {}
 
 Status Healing::prepare() {
+  text_.sequences = &sequences_;  // where they stay
   SPARING_TRY(states_, lab::final_states(problem_.original, model_, text_, activations_, products(), pool_));
   SPARING_TRY(const CodedWeight head, problem_.original.weight(head_site()));
   original_head_ = lab::decode(head).to(products());
@@ -207,7 +206,8 @@ double Healing::measure(std::size_t first, std::size_t last) {
                                  .head = student_.weights().at(head_site())});
     }
   });
-  return std::accumulate(sums.begin(), sums.end(), 0.0) / static_cast<double>(text_.offsets[last] - text_.offsets[first]);
+  return std::accumulate(sums.begin(), sums.end(), 0.0) /
+         static_cast<double>(text_.offsets[last] - text_.offsets[first]);
 }
 
 double Healing::step(const std::vector<std::size_t>& batch, double rate) {
@@ -250,7 +250,8 @@ double Healing::step(const std::vector<std::size_t>& batch, double rate) {
 Status Healing::check(std::int64_t tokens) {
   const double now = measure(problem_.sequences.size(), sequences_.size()), gain = at_.last - now;
   char text[120];
-  std::snprintf(text, sizeof text, "[heal] %lld tokens: held-out KL %.5f", static_cast<long long>(at_.steps * tokens), now);
+  std::snprintf(text, sizeof text, "[heal] %lld tokens: held-out KL %.5f", static_cast<long long>(at_.steps * tokens),
+                now);
   log_info(text);
   if (now < at_.best) {
     at_.best = now;
@@ -288,7 +289,8 @@ Result<bool> Healing::take_up_state() {
     from += bytes;
   };
   take(&at_, sizeof at_);
-  for (std::vector<float>* part : {&parameters_, &best_, &adam_.moments()}) take(part->data(), part->size() * sizeof(float));
+  for (std::vector<float>* part : {&parameters_, &best_, &adam_.moments()})
+    take(part->data(), part->size() * sizeof(float));
   adam_.resume(at_.steps);
   student_.set(parameters_, pool_);
   return true;
@@ -406,7 +408,8 @@ Result<double> heal_speed(const Checkpoint& original, std::int64_t length, const
   Rng rng(schedule.seed);
   for (std::int64_t s = 0; s < schedule.batch; ++s) {
     auto& sequence = problem.sequences.emplace_back(static_cast<std::size_t>(length));
-    for (Token& token : sequence) token = static_cast<Token>(rng.below(static_cast<std::uint64_t>(original.config().vocab)));
+    for (Token& token : sequence)
+      token = static_cast<Token>(rng.below(static_cast<std::uint64_t>(original.config().vocab)));
   }
   problem.held_out = {problem.sequences.front()};
   for (const TensorEntry& tensor : original.tensors()) {

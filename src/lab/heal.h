@@ -1,7 +1,8 @@
 #pragma once
 // Healing: the continuous parameters of a coded model (scales, minima, sparse values, norms, biases) are trained end to
 // end so that its next-token distributions come near the original's, by KL(original || coded), codes unchanged.
-// Torch-free to include. After EfficientQAT's second phase (arXiv:2407.11062) and AQLM's fine-tuning (arXiv:2401.06118).
+// Torch-free to include. After EfficientQAT's second phase (arXiv:2407.11062) and AQLM's fine-tuning
+// (arXiv:2401.06118).
 
 #include <cstdint>
 #include <filesystem>
@@ -21,16 +22,16 @@ struct HealSchedule {
     bf16,  ///< linear layers multiply in bf16, sums in f32: twice as fast where the processor has such products
     f32,
   };
-  std::int64_t tokens = 0;      ///< trained on in all; the text is gone through as often as that takes
-  std::int64_t batch = 4;       ///< sequences a step
-  double scale_rate = 0.005;    ///< of scales, minima and sparse values, relative to their sizes
-  double vector_rate = 0.002;   ///< of norms and biases, relative to each one's root mean square
-  double warmup = 0.1;          ///< share of the steps in which the rates rise from 0; then they fall to 0 (cosine)
-  double clip = 2;              ///< gradients longer than so many times their running mean are cut to that; 0: none
-  std::int64_t check = 16384;   ///< tokens between measurements on held-out text
-  double stop = 0;              ///< fall of the held-out KL per 1,000 tokens below which training ends; 0: never
+  std::int64_t tokens = 0;     ///< trained on in all; the text is gone through as often as that takes
+  std::int64_t batch = 2;      ///< sequences a step
+  double scale_rate = 0.01;    ///< of scales, minima and sparse values, relative to their sizes
+  double vector_rate = 0.01;   ///< of norms and biases, relative to each one's root mean square
+  double warmup = 0.1;         ///< share of the steps in which the rates rise from 0; then they fall to 0 (cosine)
+  double clip = 2;             ///< gradients longer than so many times their running mean are cut to that; 0: none
+  std::int64_t check = 16384;  ///< tokens between measurements on held-out text
+  double stop = 0;             ///< fall of the held-out KL per 1,000 tokens below which training ends; 0: never
   Products products = Products::bf16;
-  std::uint64_t seed = 0;       ///< of the order of sequences
+  std::uint64_t seed = 0;  ///< of the order of sequences
   bool operator==(const HealSchedule&) const = default;
 };
 
@@ -52,8 +53,8 @@ struct HealProblem {
 };
 
 struct HealOptions {
-  int threads = 0;            ///< 0: all available
-  std::uint64_t max_ram = 0;  ///< most bytes that this may take, within what is possible; 0: no limit
+  int threads = 0;                     ///< 0: all available
+  std::uint64_t max_ram = 0;           ///< most bytes that this may take, within what is possible; 0: no limit
   std::filesystem::path scratch = {};  ///< folder for what does not fit; empty: the system's folder for temporary files
   HealKeeper* keeper = nullptr;
   double seconds_between_states = 60;  ///< that the keeper gets; also one at the end, and one where interrupted
@@ -63,14 +64,14 @@ struct HealReport {
   double held_out_before = 0, held_out_after = 0;  ///< mean KL over tokens
   double trained_before = 0, trained_after = 0;    ///< on as much of the text that is trained on
   std::int64_t tokens = 0;                         ///< trained on until it ended
-  std::int64_t kept_tokens = 0;                    ///< trained on when the state that is kept was measured; 0: the start
-  bool stopped = false;                            ///< the gain had fallen below schedule.stop
-  double tokens_per_s = 0;                         ///< of this run, measurements aside
+  std::int64_t kept_tokens = 0;  ///< trained on when the state that is kept was measured; 0: the start
+  bool stopped = false;          ///< the gain had fallen below schedule.stop
+  double tokens_per_s = 0;       ///< of this run, measurements aside
 };
 
 struct HealResult {
-  std::map<std::string, CodedWeight> weights;          ///< same specs and sizes as before
-  std::map<std::string, std::vector<float>> vectors;   ///< norms and biases, as exact in f16 as the original's are
+  std::map<std::string, CodedWeight> weights;         ///< same specs and sizes as before
+  std::map<std::string, std::vector<float>> vectors;  ///< norms and biases, as exact in f16 as the original's are
   HealReport report;
 };
 

@@ -80,7 +80,8 @@ TEST(Backward, Bf16ProductsComeNear) {
   lab::Weights exact = lab::load_weights(checkpoint, block, 0, block.ops.size(), at::kFloat).value(), rough = exact;
   for (auto& [site, weight] : rough)
     if (weight.dim() == 2) weight = weight.to(at::kBFloat16);
-  const at::Tensor x = random_tensor(33, checkpoint.config().hidden, 1), dy = random_tensor(33, checkpoint.config().hidden, 2);
+  const at::Tensor x = random_tensor(33, checkpoint.config().hidden, 1),
+                   dy = random_tensor(33, checkpoint.config().hidden, 2);
   std::map<std::string, at::Tensor> gradients[2];
   for (const int run : {0, 1}) {
     lab::Tape tape;
@@ -133,7 +134,8 @@ std::map<std::string, CodedWeight> rounded_model(const Checkpoint& checkpoint, i
   return coded;
 }
 
-std::vector<std::vector<Token>> random_text(std::int64_t count, std::int64_t length, std::int32_t vocab, std::uint64_t seed) {
+std::vector<std::vector<Token>> random_text(std::int64_t count, std::int64_t length, std::int32_t vocab,
+                                            std::uint64_t seed) {
   Rng rng(seed);
   std::vector<std::vector<Token>> text;
   for (std::int64_t s = 0; s < count; ++s) {

@@ -53,7 +53,8 @@ Result<Student> Student::make(const Checkpoint& original, const ModelGraph& mode
 
 std::vector<float> Student::parameters() const {
   std::vector<float> all(static_cast<std::size_t>(size_));
-  for (const auto& [name, matrix] : matrices_) std::ranges::copy(matrix.weight.parameters(), all.begin() + matrix.first);
+  for (const auto& [name, matrix] : matrices_)
+    std::ranges::copy(matrix.weight.parameters(), all.begin() + matrix.first);
   for (const auto& [name, vector] : vectors_) std::ranges::copy(vector.stored, all.begin() + vector.first);
   return all;
 }
@@ -137,7 +138,8 @@ void Student::add_gradient(const std::string& name, const at::Tensor& gradient, 
   const auto mine = sum.subspan(static_cast<std::size_t>(matrix.first), static_cast<std::size_t>(matrix.weight.size()));
   for (std::int64_t row = 0; row < gradient.size(0); row += kRows) {
     const at::Tensor part = gradient.slice(0, row, std::min(row + kRows, gradient.size(0))).to(at::kFloat).contiguous();
-    matrix.weight.add_gradient(row, part.size(0), {part.data_ptr<float>(), static_cast<std::size_t>(part.numel())}, mine);
+    matrix.weight.add_gradient(row, part.size(0), {part.data_ptr<float>(), static_cast<std::size_t>(part.numel())},
+                               mine);
   }
 }
 

@@ -44,7 +44,8 @@ Result<ActivationMatrix> final_states(const Checkpoint& original, const ModelGra
     double sum = 0;
     for (std::int64_t i = 0; i < states.width(); ++i) sum += static_cast<double>(states.row(t)[i]);
     if (!std::isfinite(sum))
-      return input_error("[heal] the original's activations are not finite on this text: check it with `sparing verify`");
+      return input_error(
+          "[heal] the original's activations are not finite on this text: check it with `sparing verify`");
   }
   return states;
 }

@@ -60,7 +60,8 @@ void check_gradient(const CodedWeight& weight, const std::string& what) {
     const double above = dot(by_value, effective(trained.weight()));
     trained.set(down);
     const double below = dot(by_value, effective(trained.weight()));
-    const double expected = above - below, got = static_cast<double>(by_parameter[i]) * 2.0 * static_cast<double>(start[i]);
+    const double expected = above - below,
+                 got = static_cast<double>(by_parameter[i]) * 2.0 * static_cast<double>(start[i]);
     EXPECT_NEAR(got, expected, 2e-4 * (1 + std::abs(expected))) << "parameter " << i;
     EXPECT_GE(units[i], 0.0f);
   }
@@ -96,7 +97,8 @@ TEST(Continuous, TablesSparseTermsAndTransforms) {
 TEST(Continuous, StoresTheNearestF16WithinItsRange) {
   IntGroupSpec spec;
   spec.groups.group = 32;
-  math::ContinuousWeight trained = math::ContinuousWeight::make(of_terms({testing::random_term(spec, kRows, kCols, 1)})).value();
+  math::ContinuousWeight trained =
+      math::ContinuousWeight::make(of_terms({testing::random_term(spec, kRows, kCols, 1)})).value();
   std::vector<float> parameters = trained.parameters();
   parameters[0] = 1e9f;
   parameters[1] = 1.00001f;
