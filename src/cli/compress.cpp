@@ -15,7 +15,6 @@
 #include "cli/lab_commands.h"
 #include "cli/model_args.h"
 #include "cli/table.h"
-#include "kernels/linear.h"
 #include "plan/code_calibrated.h"
 #include "plan/fit.h"
 #include "plan/heal_spec.h"
@@ -75,9 +74,7 @@ Result<ComposeRequest> compose_request(const Options& o, const Session& session,
   SPARING_TRY(const auto asked, parse_heal(o.heal));
   HealSpec heal;
   heal.text = request.calibration;
-  const auto& isas = kernels::available_isas();
-  heal.bf16 = std::ranges::any_of(
-      isas, [](kernels::Isa isa) { return isa == kernels::Isa::avx512_bf16 || isa == kernels::Isa::amx; });
+  heal.bf16 = heals_fast_in_bf16();
   if (const auto* time = std::get_if<HealTime>(&asked)) {
     SPARING_TRY(heal.text.tokens, heal_tokens_for(time->seconds, heal, assembler, journal, execution));
   } else {

@@ -113,6 +113,15 @@ Result<HealedModel> heal_plan(const Plan& plan, const Assembler& assembler, cons
                       .tokens_per_s = report.tokens_per_s}};
 }
 
+bool heals_fast_in_bf16() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx512bf16") != 0;
+#else
+  return false;
+#endif
+}
+
 Result<std::int64_t> heal_tokens_for(double seconds, const HealSpec& spec, const Assembler& assembler, Journal* journal,
                                      const ExecuteOptions& execution) {
   const nlohmann::ordered_json identity = {
@@ -125,13 +134,13 @@ Result<std::int64_t> heal_tokens_for(double seconds, const HealSpec& spec, const
       if (tokens.is_number_unsigned()) return tokens.get<std::int64_t>();
     }
   }
-  SPARING_TRY(const double speed, heal_speed(assembler.checkpoint(), spec.text.length, schedule_of(spec, 0),
-                                             options_of(execution)));
+  SPARING_TRY(const double speed,
+              heal_speed(assembler.checkpoint(), spec.text.length, schedule_of(spec, 0), options_of(execution)));
   const std::int64_t step = spec.batch * spec.text.length;
   const auto steps = static_cast<std::int64_t>(seconds * speed / (1 + kBesides) / static_cast<double>(step));
   const std::int64_t tokens = std::max<std::int64_t>(1, steps) * step;
-  log_info("[heal] " + std::to_string(static_cast<std::int64_t>(speed)) + " tokens a second here: " +
-           std::to_string(tokens) + " tokens");
+  log_info("[heal] " + std::to_string(static_cast<std::int64_t>(speed)) +
+           " tokens a second here: " + std::to_string(tokens) + " tokens");
   if (journal != nullptr) SPARING_CHECK_OK(journal->keep_note(key, nlohmann::json(tokens).dump()));
   return tokens;
 }

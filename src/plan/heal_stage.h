@@ -21,10 +21,13 @@ struct HealedModel {
 Result<HealedModel> heal_plan(const Plan& plan, const Assembler& assembler, const BlockStore& store, Journal& journal,
                               const ExecuteOptions& options);
 
+/// Whether this machine multiplies in bf16 at more than f32's speed: what HealSpec::bf16 is in a new plan.
+bool heals_fast_in_bf16();
+
 /// Tokens that training is expected to get through in so many seconds on this machine, measurements and the original's
 /// pass included: whole batches, at least one. Noted in the journal, if there is one: a run that goes on trains on as
 /// many.
-Result<std::int64_t> heal_tokens_for(double seconds, const HealSpec& spec, const Assembler& assembler,
-                                     Journal* journal, const ExecuteOptions& options);
+Result<std::int64_t> heal_tokens_for(double seconds, const HealSpec& spec, const Assembler& assembler, Journal* journal,
+                                     const ExecuteOptions& options);
 
 }  // namespace sparing
