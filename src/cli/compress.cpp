@@ -17,6 +17,8 @@
 #include "cli/table.h"
 #include "plan/code_calibrated.h"
 #include "plan/fit.h"
+#include "plan/heal_spec.h"
+#include "plan/heal_stage.h"
 
 namespace sparing::cli {
 namespace {
@@ -28,7 +30,7 @@ constexpr std::int32_t kEmbedBits = 8, kGroup = 64, kBits = 4;
 
 struct Options {
   ModelArgs source;
-  std::string out, method, fit, plan, embed_method = "rtn", max_ram;
+  std::string out, method, fit, heal, plan, embed_method = "rtn", max_ram;
   std::optional<std::int32_t> bits, group, embed_bits, embed_group;
   std::vector<std::string> params, sites, calib;
   std::int64_t calib_tokens = 32768, calib_length = 512;
@@ -41,7 +43,7 @@ Status check_combination(const Options& o) {
   }
   if (!o.plan.empty()) {
     const bool more = !o.method.empty() || !o.fit.empty() || o.bits || o.group || o.embed_bits || o.embed_group ||
-                      !o.params.empty() || !o.sites.empty() || !o.calib.empty();
+                      !o.params.empty() || !o.sites.empty() || !o.calib.empty() || !o.heal.empty();
     if (more) return usage_error("[compress] --plan says everything: give no method, rates or text beside it");
   }
   for (const std::string& name : {o.method, o.embed_method}) {
@@ -51,7 +53,9 @@ Status check_combination(const Options& o) {
   return {};
 }
 
-Result<ComposeRequest> compose_request(const Options& o, const Session& session, const ModelConfig& config) {
+Result<ComposeRequest> compose_request(const Options& o, const Session& session, const Assembler& assembler,
+                                       Journal* journal, const ExecuteOptions& execution) {
+  const ModelConfig& config = assembler.checkpoint().config();
   ComposeRequest request;
   for (const std::string& text : o.params) {
     SPARING_TRY(auto param, parse_param(text));
@@ -64,8 +68,19 @@ Result<ComposeRequest> compose_request(const Options& o, const Session& session,
     request.overrides.push_back(std::move(change));
   }
   request.seed = session.common.seed;
-  SPARING_TRY(request.calibration, describe_calibration(o.calib.empty() ? std::vector<std::string>{"self"} : o.calib,
-                                                        o.calib_tokens, o.calib_length, config));
+  const auto text = o.calib.empty() ? std::vector<std::string>{"self"} : o.calib;
+  SPARING_TRY(request.calibration, describe_calibration(text, o.calib_tokens, o.calib_length, config));
+  if (o.heal.empty()) return request;
+  SPARING_TRY(const auto asked, parse_heal(o.heal));
+  HealSpec heal;
+  heal.text = request.calibration;
+  heal.bf16 = heals_fast_in_bf16();
+  if (const auto* time = std::get_if<HealTime>(&asked)) {
+    SPARING_TRY(heal.text.tokens, heal_tokens_for(time->seconds, heal, assembler, journal, execution));
+  } else {
+    heal.text.tokens = std::max(std::get<HealTokens>(asked).tokens, heal.text.length);
+  }
+  request.heal = std::move(heal);
   return request;
 }
 
@@ -91,7 +106,7 @@ Result<Setting> with_rate(Setting setting, std::optional<std::int32_t> bits, std
 Result<Plan> make_plan(const Options& o, const Session& session, const Assembler& assembler, Journal* journal,
                        const ExecuteOptions& execution) {
   if (!o.plan.empty()) return read_plan(o.plan);
-  SPARING_TRY(ComposeRequest request, compose_request(o, session, assembler.checkpoint().config()));
+  SPARING_TRY(ComposeRequest request, compose_request(o, session, assembler, journal, execution));
   if (o.fit.empty()) {
     SPARING_TRY(request.linear, with_rate(std::move(request.linear), o.bits, o.group, kBits));
     SPARING_TRY(request.embedding, with_rate(std::move(request.embedding), o.embed_bits, o.embed_group, kEmbedBits));
@@ -140,6 +155,11 @@ std::string plan_table(const Plan& plan, const std::vector<BoundSite>& sites, st
     }
     text += ", sequences of " + std::to_string(plan.calibration.length) + ", seed " + std::to_string(plan.seed) + ".\n";
   }
+  if (plan.heal) {
+    text += "\nHealing: " + format_count(static_cast<std::uint64_t>(plan.heal->text.tokens)) + " tokens, " +
+            std::to_string(plan.heal->batch) + " sequences of " + std::to_string(plan.heal->text.length) +
+            " a step, products in " + (plan.heal->bf16 ? "bf16" : "f32") + ".\n";
+  }
   if (plan.damage) text += "\nMeasured damage of this setting (KL, short text): " + significant(*plan.damage) + ".\n";
   return text;
 }
@@ -155,6 +175,15 @@ Json summary_json(const ExecuteSummary& summary, const Plan& plan, const Options
   json["blocks"] = summary.blocks;
   json["resumed_blocks"] = summary.resumed;
   json["calibration_tokens"] = summary.calibration_tokens;
+  if (summary.heal) {
+    const HealOutcome& h = *summary.heal;
+    json["heal"] = {{"tokens", h.tokens},
+                    {"kept_tokens", h.kept_tokens},
+                    {"stopped", h.stopped},
+                    {"tokens_per_s", h.tokens_per_s},
+                    {"held_out_kl", {h.held_out_before, h.held_out_after}},
+                    {"trained_kl", {h.trained_before, h.trained_after}}};
+  }
   json["seconds"] = summary.seconds;
   json["peak_resident_bytes"] = peak_resident_bytes();
   Json sites = Json::array();
@@ -181,7 +210,15 @@ std::string summary_text(const ExecuteSummary& summary, const Options& o, std::u
   table.row({"finished directory", format_count(summary.bytes), ""});
   table.row({"source", format_count(source),
              fixed(static_cast<double>(source) / static_cast<double>(summary.bytes), 2) + "x"});
-  return table.text() + "\n" + o.out + ": " + format_duration(summary.seconds) + ", peak memory " +
+  std::string healed;
+  if (summary.heal) {
+    const HealOutcome& h = *summary.heal;
+    healed = "\nHealed on " + format_count(static_cast<std::uint64_t>(h.tokens)) + " tokens" +
+             (h.stopped ? " (the gain had become small)" : "") + ": KL on held-out text " +
+             significant(h.held_out_before) + " -> " + significant(h.held_out_after) + ", on trained text " +
+             significant(h.trained_before) + " -> " + significant(h.trained_after) + ".\n";
+  }
+  return table.text() + healed + "\n" + o.out + ": " + format_duration(summary.seconds) + ", peak memory " +
          format_bytes(peak_resident_bytes()) + ".\n";
 }
 
@@ -198,6 +235,7 @@ Status compress(const Options& o, const Session& session) {
   ExecuteOptions execution;
   execution.threads = session.common.threads;
   execution.code_calibrated = code_calibrated;
+  execution.heal = heal_plan;
   if (!o.max_ram.empty()) {
     SPARING_TRY(execution.max_ram, parse_bytes(o.max_ram));
     execution.scratch = Journal::folder_of(out).parent_path();
@@ -205,6 +243,7 @@ Status compress(const Options& o, const Session& session) {
   }
   // Refused before the model is read: bad budgets, a place that cannot be written.
   if (!o.fit.empty()) SPARING_CHECK_OK(parse_fit(o.fit));
+  if (!o.heal.empty()) SPARING_CHECK_OK(parse_heal(o.heal));
   std::optional<Journal> journal;
   if (!o.dry_run) {
     SPARING_TRY(Journal opened, Journal::open(out));
@@ -245,6 +284,7 @@ void register_compress(CLI::App& app, Session& session) {
                   {"sparing compress MODEL --method gptq --bits 4 --group 64 --calib text.txt --out small",
                    "sparing compress MODEL --fit weights=72MiB --out small",
                    "sparing compress MODEL --fit weights=72MiB --dry-run --json > plan.json",
+                   "sparing compress MODEL --method gptq --bits 3 --calib text.txt --heal 51200 --out small",
                    "sparing compress MODEL --plan plan.json --out small",
                    "sparing compress MODEL --method rtn --bits 3 --site 'layers.0.*:bits=8' --out small"});
   auto o = std::make_shared<Options>();
@@ -278,6 +318,12 @@ void register_compress(CLI::App& app, Session& session) {
                    "Other settings for sites that a pattern matches; method is a setting; repeatable")
       ->type_name("PATTERN:NAME=VALUE,...")
       ->allow_extra_args(false)
+      ->group(goal);
+  command
+      ->add_option("--heal", o->heal,
+                   "After coding, train scales and norms towards the original on so many tokens of the calibration "
+                   "text, or for about so long")
+      ->type_name("TOKENS|time=TIME")
       ->group(goal);
   command->add_option("--plan", o->plan, "Carry out this plan")->type_name("FILE")->group(goal);
   command->add_flag("--dry-run", o->dry_run, "Print the plan (with --json: plan.json) and stop")->group(goal);

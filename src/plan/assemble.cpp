@@ -45,8 +45,13 @@ Status Assembler::predict(Plan& plan, const std::vector<BoundSite>& sites) const
 }
 
 Status Assembler::write(const Plan& plan, std::vector<std::pair<std::string, CodedWeight>> weights,
+                        const std::map<std::string, std::vector<float>>& vectors,
                         const std::filesystem::path& out) const {
-  return write_sparing_directory(model(plan, std::move(weights)), out);
+  SparingModel finished = model(plan, std::move(weights));
+  for (auto& [name, values] : finished.vectors) {
+    if (const auto other = vectors.find(name); other != vectors.end()) values = other->second;
+  }
+  return write_sparing_directory(finished, out);
 }
 
 }  // namespace sparing

@@ -1,6 +1,7 @@
 #pragma once
 // The finished directory of a plan: what goes into it besides the coded weights, and how many bytes it has.
 
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -18,9 +19,9 @@ class Assembler {
 
   /// Fills in the predicted bytes of every site and of the whole directory. Exact: the finished directory has as many.
   Status predict(Plan& plan, const std::vector<BoundSite>& sites) const;
-  /// Writes the directory. `weights` in canonical order.
+  /// Writes the directory. `weights` in canonical order; `vectors` stand in for the source's norms and biases.
   Status write(const Plan& plan, std::vector<std::pair<std::string, CodedWeight>> weights,
-               const std::filesystem::path& out) const;
+               const std::map<std::string, std::vector<float>>& vectors, const std::filesystem::path& out) const;
 
   const Checkpoint& checkpoint() const { return *checkpoint_; }
   const std::shared_ptr<const Checkpoint>& checkpoint_ptr() const { return checkpoint_; }

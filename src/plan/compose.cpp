@@ -87,6 +87,7 @@ Result<Plan> compose_plan(const ComposeRequest& request, const Checkpoint& check
   plan.model_hash = model_hash;
   plan.seed = request.seed;
   plan.calibration = request.calibration;
+  plan.heal = request.heal;
   for (const SiteInfo& site : weight_sites(checkpoint)) {
     const Setting& setting = site.role == SiteRole::linear ? request.linear : request.embedding;
     plan.sites.push_back({site.name, "weight", setting.method, setting.params, {}, std::nullopt});

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/progress.h"
 #include "base/units.h"
+#include "plan/heal_stage.h"
 
 namespace sparing {
 namespace {
@@ -61,27 +62,35 @@ Result<ExecuteSummary> run(const Plan& plan, const std::vector<BoundSite>& sites
     SPARING_CHECK_OK(code_blocks(plan, assembler, text.sequences, store, options));
   }
 
+  HealedModel healed;
+  if (plan.heal) {
+    if (!options.heal) return usage_error("[compress] this program cannot heal: use sparing-lab");
+    SPARING_TRY(healed, options.heal(plan, assembler, store, journal, options));
+    summary.heal = healed.outcome;
+  }
   std::vector<std::pair<std::string, CodedWeight>> weights;
   for (std::size_t i = 0; i < sites.size(); ++i) {
     const SiteResult* result = store.find(sites[i].site.name);
     if (result == nullptr) return internal_error("[compress] " + sites[i].site.name + " was not coded");
+    const auto trained = healed.weights.find(sites[i].site.name);
+    const CodedWeight& weight = trained != healed.weights.end() ? trained->second : result->weight;
     std::string coding;
-    for (const Term& term : result->weight.terms) coding += (coding.empty() ? "" : " + ") + describe(term.spec);
-    SiteOutcome outcome{sites[i].site.name, std::move(coding), stored_bytes(result->weight), result->report};
+    for (const Term& term : weight.terms) coding += (coding.empty() ? "" : " + ") + describe(term.spec);
+    SiteOutcome outcome{sites[i].site.name, std::move(coding), stored_bytes(weight), result->report};
     if (const auto predicted = plan.sites[i].costs.find(kWeights);
         predicted != plan.sites[i].costs.end() && predicted->second != outcome.bytes) {
       return internal_error("[compress] " + outcome.site + ": " + std::to_string(outcome.bytes) + " bytes, predicted " +
                             std::to_string(predicted->second));
     }
-    for (const Term& term : result->weight.terms) {
-      SPARING_TRY(const std::uint64_t bytes, blob_bytes(term.spec, result->weight.rows, result->weight.cols));
+    for (const Term& term : weight.terms) {
+      SPARING_TRY(const std::uint64_t bytes, blob_bytes(term.spec, weight.rows, weight.cols));
       summary.ledger[codec_name(term.spec)] += bytes;
     }
-    weights.emplace_back(outcome.site, result->weight);
+    weights.emplace_back(outcome.site, weight);
     summary.sites.push_back(std::move(outcome));
   }
   SPARING_TRY(const fs::path staging, journal.staging());
-  SPARING_CHECK_OK(assembler.write(plan, std::move(weights), staging));
+  SPARING_CHECK_OK(assembler.write(plan, std::move(weights), healed.vectors, staging));
   summary.bytes = directory_bytes(staging);
   const auto predicted = plan.totals.find(kWeights);
   if (predicted != plan.totals.end() && predicted->second != summary.bytes) {

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,11 +28,25 @@ using CalibratedCoder =
     std::function<Status(const Plan& plan, const Assembler& assembler, const std::vector<std::vector<Token>>& sequences,
                          BlockStore& store, const ExecuteOptions& options)>;
 
+struct HealedModel;
+/// Trains what is continuous in the store's finished blocks.
+using Healer = std::function<Result<HealedModel>(const Plan& plan, const Assembler& assembler, const BlockStore& store,
+                                                 Journal& journal, const ExecuteOptions& options)>;
+
 struct ExecuteOptions {
   int threads = 0;
   std::uint64_t max_ram = 0;        ///< 0: no limit asked; otherwise calibration spills its activations to a file
   std::filesystem::path scratch;    ///< that file's folder; empty: the system's folder for temporary files
+  Healer heal;                      ///< the lab's (plan/heal_stage.h); empty: plans that heal are refused
   CalibratedCoder code_calibrated;  ///< the lab's (plan/code_calibrated.h); empty: plans that calibrate are refused
+};
+
+/// How healing went: mean KL per token, before and after, on held-out text and on what was trained on.
+struct HealOutcome {
+  double held_out_before = 0, held_out_after = 0, trained_before = 0, trained_after = 0;
+  std::int64_t tokens = 0, kept_tokens = 0;  ///< trained on; and when the state that is kept was measured
+  bool stopped = false;                      ///< the gain had fallen below the plan's rate
+  double tokens_per_s = 0;
 };
 
 /// How one site came out.
@@ -47,6 +62,7 @@ struct ExecuteSummary {
   std::uint64_t bytes = 0;                      ///< of the finished directory: measured
   std::size_t blocks = 0, resumed = 0;          ///< all, and those an earlier run had finished
   std::int64_t calibration_tokens = 0;
+  std::optional<HealOutcome> heal;
   double seconds = 0;
 };
 

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "formats/test_models.h"
 #include "plan/compose.h"
+#include "plan/heal_stage.h"
 
 namespace sparing {
 namespace {
@@ -176,6 +177,39 @@ TEST_F(ExecuteTest, WeightsThatAreNotFiniteAreNamed) {
   EXPECT_NE(summary.error().message.find("layers.1.mlp.up_proj.weight"), std::string::npos) << summary.error().message;
   EXPECT_NE(summary.error().message.find("not finite"), std::string::npos);
   EXPECT_EQ(names(), std::vector<std::string>{"model"});
+}
+
+TEST_F(ExecuteTest, WhatHealingTrainedStandsInTheDirectory) {
+  Plan p = plan();
+  p.heal = HealSpec{};
+  p.heal->text = {.self = true, .files = {}, .tokens = 128, .length = 64};
+  auto sites = bind_plan(p, assembler_->checkpoint(), kHash);
+  ASSERT_TRUE(assembler_->predict(p, *sites).ok());
+  const auto refused = run(p, folder_ / "out");
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.error().message.find("sparing-lab"), std::string::npos);
+
+  std::vector<float> norm = *assembler_->checkpoint().vector("norm");
+  norm[3] = 0.5f;
+  ExecuteOptions options;
+  options.threads = 1;
+  options.heal = [&](const Plan&, const Assembler&, const BlockStore& store, Journal&,
+                     const ExecuteOptions&) -> Result<HealedModel> {
+    HealedModel healed;
+    healed.weights["layers.0.attn.q"] = store.find("layers.1.attn.q")->weight;
+    healed.vectors["norm"] = norm;
+    healed.outcome.tokens = 128;
+    return healed;
+  };
+  auto journal = Journal::open(folder_ / "out");
+  const auto summary = execute(p, *sites, *assembler_, *journal, folder_ / "out", options);
+  ASSERT_TRUE(summary.ok()) << summary.error().message;
+  EXPECT_EQ(summary->bytes, p.totals.at("weights"));
+  EXPECT_EQ(summary->heal->tokens, 128);
+  const auto read = *open_checkpoint((folder_ / "out").string());
+  EXPECT_EQ(*read->vector("norm"), norm);
+  const CodedWeight first = *read->weight("layers.0.attn.q"), second = *read->weight("layers.1.attn.q");
+  EXPECT_TRUE(std::ranges::equal(first.terms[0].blob.bytes, second.terms[0].blob.bytes));
 }
 
 TEST_F(ExecuteTest, APlanThatCalibratesNeedsTheLab) {

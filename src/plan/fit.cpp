@@ -8,6 +8,7 @@
 #include "base/sha256.h"
 #include "base/units.h"
 #include "plan/damage.h"
+#include "plan/heal_spec.h"
 #include "plan/uniform.h"
 
 namespace sparing {
@@ -188,6 +189,7 @@ std::string note_key(const FitRequest& request, const std::string& model_hash) {
                                 {"tokens", request.base.calibration.tokens},
                                 {"length", request.base.calibration.length},
                                 {"self", request.base.calibration.self}};
+  if (request.base.heal) key["heal"] = heal_recipe(*request.base.heal);
   for (const SiteOverride& change : request.base.overrides) {
     key["overrides"].push_back({{"pattern", change.pattern}, {"settings", change.settings}});
   }

@@ -4,6 +4,7 @@
 
 #include "base/sha256.h"
 #include "base/units.h"
+#include "plan/heal_spec.h"
 
 namespace sparing {
 namespace {
@@ -41,6 +42,7 @@ std::string recipe_json(const Plan& plan) {
                              {"tokens", plan.calibration.tokens},
                              {"length", plan.calibration.length}};
   }
+  if (plan.heal) recipe["heal"] = heal_recipe(*plan.heal);
   recipe["choices"] = std::move(choices);
   return recipe.dump(-1, ' ', false, Json::error_handler_t::replace);
 }

@@ -40,6 +40,17 @@ struct CalibrationSpec {
   bool operator==(const CalibrationSpec&) const = default;
 };
 
+/// Training of the coded model's continuous parameters, end to end (lab/heal.h).
+struct HealSpec {
+  CalibrationSpec text;       ///< its tokens: how many are trained on in all, text that is shorter several times
+  std::int64_t batch = 2;     ///< sequences a step
+  double scale_rate = 0.01;   ///< of scales, minima and sparse values, relative to their sizes
+  double vector_rate = 0.01;  ///< of norms and biases
+  double stop = 0;            ///< fall of the held-out KL per 1,000 tokens below which it ends; 0: never
+  bool bf16 = true;           ///< products in bf16; else in f32
+  bool operator==(const HealSpec&) const = default;
+};
+
 struct SiteChoice {
   std::string site;  ///< canonical name
   std::string kind = "weight";
@@ -56,6 +67,7 @@ struct Plan {
   std::uint64_t seed = 0;
   Costs budgets;  ///< empty: none asked
   CalibrationSpec calibration;
+  std::optional<HealSpec> heal;   ///< after all sites are coded
   std::vector<SiteChoice> sites;  ///< in the model's order
   Costs totals;                   ///< predicted; "weights" counts every byte of the finished directory
   std::optional<double> damage;   ///< KL of the whole plan on the calibration text, where measured

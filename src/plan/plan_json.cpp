@@ -5,27 +5,23 @@
 #include <set>
 
 #include "base/atomic_file.h"
+#include "plan/heal_spec.h"
 #include "plan/plan.h"
+#include "plan/plan_fields.h"
 
 namespace sparing {
-namespace {
 
 using Json = nlohmann::ordered_json;
-
-constexpr std::size_t kMostSites = 1'000'000;
-constexpr std::int64_t kMostTokens = std::int64_t{1} << 40;
 
 Error plan_error(const std::string& where, const std::string& what) {
   return input_error("[plan] " + where + ": " + what);
 }
 
-/// Values from a file go into messages: short, on one line, printable.
 std::string shown(const Json& value) {
   std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);
   if (text.size() > 60) text = text.substr(0, 57) + "...";
   return text;
 }
-/// Checks that an object has every required field and none that is unknown.
 Status check_fields(const Json& object, const std::string& where, std::initializer_list<std::string_view> required,
                     std::initializer_list<std::string_view> optional) {
   if (!object.is_object()) return plan_error(where, shown(object) + " is not an object");
@@ -41,6 +37,11 @@ Status check_fields(const Json& object, const std::string& where, std::initializ
   return {};
 }
 
+namespace {
+
+constexpr std::size_t kMostSites = 1'000'000;
+constexpr std::int64_t kMostTokens = std::int64_t{1} << 40;
+
 Result<std::string> text_of(const Json& value, const std::string& where, bool may_be_empty = false) {
   if (!value.is_string()) return plan_error(where, shown(value) + " is not a string");
   std::string text = value.get<std::string>();
@@ -54,6 +55,8 @@ Result<std::uint64_t> count_of(const Json& value, const std::string& where) {
   return value.get<std::uint64_t>();
 }
 
+}  // namespace
+
 Result<std::int64_t> tokens_of(const Json& value, const std::string& where) {
   SPARING_TRY(const std::uint64_t count, count_of(value, where));
   if (count > static_cast<std::uint64_t>(kMostTokens)) return plan_error(where, shown(value) + " is out of range");
@@ -66,6 +69,8 @@ Result<double> real_of(const Json& value, const std::string& where) {
   if (!std::isfinite(real)) return plan_error(where, shown(value) + " is not finite");
   return real;
 }
+
+namespace {
 
 Result<Costs> costs_of(const Json& value, const std::string& where) {
   SPARING_CHECK_OK(check_fields(value, where, {}, {kWeights}));
@@ -103,9 +108,9 @@ bool is_sha256(const std::string& text) {
          std::ranges::all_of(text, [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
 }
 
-Result<CalibrationSpec> calibration_of(const Json& value) {
-  const std::string where = "calibration";
-  SPARING_CHECK_OK(check_fields(value, where, {"tokens", "length"}, {"self", "files"}));
+}  // namespace
+
+Result<CalibrationSpec> text_spec_of(const Json& value, const std::string& where) {
   CalibrationSpec spec;
   SPARING_TRY(spec.tokens, tokens_of(value["tokens"], where + " tokens"));
   SPARING_TRY(spec.length, tokens_of(value["length"], where + " length"));
@@ -130,6 +135,14 @@ Result<CalibrationSpec> calibration_of(const Json& value) {
     return plan_error(where, "no text: name files, or set self to true");
   }
   return spec;
+}
+
+namespace {
+
+Result<CalibrationSpec> calibration_of(const Json& value) {
+  const std::string where = "calibration";
+  SPARING_CHECK_OK(check_fields(value, where, {"tokens", "length"}, {"self", "files"}));
+  return text_spec_of(value, where);
 }
 
 Result<SiteChoice> site_of(const Json& value, std::size_t number) {
@@ -172,15 +185,15 @@ Json costs_object(const Costs& costs) {
 
 }  // namespace
 
-std::string plan_to_json(const Plan& plan) {
+Json text_spec_to_json(const CalibrationSpec& spec) {
   Json files = Json::array();
-  for (const CalibrationFile& file : plan.calibration.files) {
+  for (const CalibrationFile& file : spec.files) {
     files.push_back({{"path", file.path}, {"sha256", file.sha256}});
   }
-  const Json calibration = {{"self", plan.calibration.self},
-                            {"files", std::move(files)},
-                            {"tokens", plan.calibration.tokens},
-                            {"length", plan.calibration.length}};
+  return {{"self", spec.self}, {"files", std::move(files)}, {"tokens", spec.tokens}, {"length", spec.length}};
+}
+
+std::string plan_to_json(const Plan& plan) {
   Json totals = costs_object(plan.totals);
   if (plan.damage) totals["damage"] = *plan.damage;
 
@@ -193,7 +206,8 @@ std::string plan_to_json(const Plan& plan) {
   text += line("model_hash", plan.model_hash);
   text += line("seed", plan.seed);
   text += line("budgets", costs_object(plan.budgets));
-  text += line("calibration", calibration);
+  text += line("calibration", text_spec_to_json(plan.calibration));
+  if (plan.heal) text += line("heal", heal_to_json(*plan.heal));
   text += line("totals", totals);
   text += " \"sites\": [";
   for (std::size_t i = 0; i < plan.sites.size(); ++i) {
@@ -234,7 +248,7 @@ Result<Plan> plan_from_json(std::string_view text) {
     return plan_error("version", std::to_string(version) + " is unknown: this build reads version 1");
   }
   SPARING_CHECK_OK(check_fields(root, "top level", {"version", "model_hash", "sites"},
-                                {"model", "seed", "budgets", "calibration", "totals"}));
+                                {"model", "seed", "budgets", "calibration", "heal", "totals"}));
   Plan plan;
   SPARING_TRY(plan.model_hash, text_of(root["model_hash"], "model_hash"));
   if (root.contains("model")) {
@@ -248,6 +262,9 @@ Result<Plan> plan_from_json(std::string_view text) {
   }
   if (root.contains("calibration")) {
     SPARING_TRY(plan.calibration, calibration_of(root["calibration"]));
+  }
+  if (root.contains("heal")) {
+    SPARING_TRY(plan.heal, heal_from_json(root["heal"]));
   }
   if (root.contains("totals")) {
     Json totals = root["totals"];

@@ -118,6 +118,28 @@ class Compress(unittest.TestCase):
             errors[name] = json.loads(done.stdout)['kld_mean']
         self.assertLess(errors['trained'], 0.7 * errors['rounded'])
 
+    def test_healing_takes_other_text_nearer_and_keeps_the_bytes(self):
+        errors, reports = {}, {}
+        for name, words in (('coded', []), ('healed', ['--heal', '24576'])):
+            plan = self.plan('--method', 'rtn', '--bits', '3', *CALIB, *words)
+            reports[name] = self.ok('--method', 'rtn', '--bits', '3', *CALIB, *words, out=name)
+            self.assertEqual(reports[name]['bytes'], plan['totals']['weights'])
+            self.assertEqual(size(self.folder / name), plan['totals']['weights'])
+            done = sparing('eval', self.folder / name, '--against', MODEL, '--text', DATA / 'wikitext-2/valid.txt', '--ctx', '256', '--chunks', '8', '--json')
+            self.assertEqual(done.returncode, 0, done.stderr)
+            errors[name] = json.loads(done.stdout)['kld_mean']
+        self.assertLess(errors['healed'], 0.9 * errors['coded'])
+        before, after = reports['healed']['heal']['held_out_kl']
+        self.assertLess(after, 0.7 * before)
+        self.assertNotIn('heal', reports['coded'])
+
+    def test_healing_for_a_time_is_planned_in_tokens(self):
+        plan = self.plan('--method', 'rtn', *CALIB, '--heal', 'time=2s')
+        self.assertGreater(plan['heal']['tokens'], 0)
+        self.assertEqual(plan['heal']['tokens'] % (plan['heal']['batch'] * plan['heal']['length']), 0)
+        self.refused('no count of tokens', '--method', 'rtn', '--heal', 'some', '--out', self.out)
+        self.refused('--plan says everything', '--plan', 'plan.json', '--heal', '512', '--out', self.out)
+
     def test_sites_of_a_block_are_trained_alike(self):
         self.refused('layers.2.mlp.up', '--method', 'signround', '--site', 'layers.2.mlp.up:steps=9', *CALIB, '--out', self.out)
         self.ok('--method', 'signround', '--bits', '3', '--param', 'steps=2', '--site', 'layers.2.*:steps=3',
@@ -244,6 +266,7 @@ class Compress(unittest.TestCase):
     def test_killed_runs_go_on_to_the_same_bits(self):
         for words in (['--method', 'rtn', '--bits', '4'], ['--method', 'gptq', '--bits', '4', *CALIB],
                       ['--method', 'signround', '--bits', '4', '--param', 'steps=4', *CALIB],
+                      ['--heal', '6144', '--method', 'rtn', '--bits', '4', *CALIB],
                       ['--fit', 'weights=200000', '--bits', '5', '--group', '64', *CALIB]):
             with self.subTest(words[1]):
                 base = [str(BUILD / 'sparing'), 'compress', str(MODEL), *words, '--quiet', '--out']

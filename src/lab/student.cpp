@@ -1,0 +1,169 @@
+#include "lab/student.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "tensor/half.h"
+
+namespace sparing::lab {
+namespace {
+
+constexpr std::int64_t kRows = 64;  ///< decoded or reduced at a time
+
+bool exact_in_f16(float value) {
+  return f16_to_f32(f32_to_f16(value)) == value;
+}
+
+float root_mean_square(const std::vector<float>& values) {
+  double sum = 0;
+  for (const float v : values) sum += static_cast<double>(v) * static_cast<double>(v);
+  return static_cast<float>(std::sqrt(sum / static_cast<double>(values.size())));
+}
+
+}  // namespace
+
+Result<Student> Student::make(const Checkpoint& original, const ModelGraph& model,
+                              const std::map<std::string, CodedWeight>& coded, at::ScalarType products) {
+  Student student;
+  for (const auto& [name, weight] : coded) {
+    SPARING_TRY(math::ContinuousWeight trained, math::ContinuousWeight::make(weight));
+    const std::int64_t size = trained.size();
+    student.matrices_.emplace(name, Matrix{std::move(trained), student.size_});
+    student.size_ += size;
+    if (name == "embed" && !model.config.tied_head) continue;
+    student.values_[name] = at::empty({weight.rows, weight.cols}, products);
+  }
+  for (const TensorEntry& tensor : original.tensors()) {
+    if (!tensor.shape.is_vector()) continue;
+    Vector vector;
+    SPARING_TRY(vector.start, original.vector(tensor.shape.name));
+    vector.stored = vector.start;
+    vector.first = student.size_;
+    vector.half = std::ranges::all_of(vector.start, exact_in_f16);
+    const auto count = static_cast<std::int64_t>(vector.start.size());
+    student.size_ += count;
+    student.values_[tensor.shape.name] = at::empty({count}, at::kFloat);
+    student.vectors_.emplace(tensor.shape.name, std::move(vector));
+  }
+  return student;
+}
+
+std::vector<float> Student::parameters() const {
+  std::vector<float> all(static_cast<std::size_t>(size_));
+  for (const auto& [name, matrix] : matrices_)
+    std::ranges::copy(matrix.weight.parameters(), all.begin() + matrix.first);
+  for (const auto& [name, vector] : vectors_) std::ranges::copy(vector.stored, all.begin() + vector.first);
+  return all;
+}
+
+std::vector<float> Student::units() const {
+  std::vector<float> all(static_cast<std::size_t>(size_));
+  for (const auto& [name, matrix] : matrices_) std::ranges::copy(matrix.weight.units(), all.begin() + matrix.first);
+  for (const auto& [name, vector] : vectors_)
+    std::fill_n(all.begin() + vector.first, vector.start.size(), root_mean_square(vector.start));
+  return all;
+}
+
+std::vector<Student::Range> Student::ranges() const {
+  std::vector<Range> ranges;
+  for (const auto& [name, matrix] : matrices_) ranges.push_back({matrix.first, matrix.weight.size(), false});
+  for (const auto& [name, vector] : vectors_)
+    ranges.push_back({vector.first, static_cast<std::int64_t>(vector.start.size()), true});
+  return ranges;
+}
+
+void Student::set(std::span<const float> parameters, ThreadPool& pool) {
+  const auto part = [&](std::int64_t first, std::int64_t count) {
+    return parameters.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count));
+  };
+  for (auto& [name, vector] : vectors_) {
+    const auto wanted = part(vector.first, static_cast<std::int64_t>(vector.start.size()));
+    std::ranges::copy(wanted, vector.stored.begin());
+    if (vector.half) {
+      for (float& v : vector.stored) v = f16_to_f32(f32_to_f16(std::clamp(v, -65504.0f, 65504.0f)));
+    } else if (std::ranges::all_of(vector.stored, exact_in_f16)) {
+      vector.stored = vector.start;  // must not come out smaller than was predicted
+    }
+    std::ranges::copy(vector.stored, values_.at(name).data_ptr<float>());
+  }
+  std::vector<Matrix*> changed;
+  struct Rows {
+    const CodedWeight* weight;
+    at::Tensor* to;
+    std::int64_t first;
+  };
+  std::vector<Rows> work;
+  for (auto& [name, matrix] : matrices_) {
+    if (matrix.weight.size() > 0) changed.push_back(&matrix);
+    const auto value = values_.find(name);
+    if (value == values_.end() || (matrix.weight.size() == 0 && decoded_)) continue;
+    for (std::int64_t row = 0; row < matrix.weight.weight().rows; row += kRows)
+      work.push_back({&matrix.weight.weight(), &value->second, row});
+  }
+  pool.parallel_for(static_cast<std::int64_t>(changed.size()), 1, [&](std::int64_t first, std::int64_t last, int) {
+    for (std::int64_t i = first; i < last; ++i) {
+      Matrix& matrix = *changed[static_cast<std::size_t>(i)];
+      matrix.weight.set(part(matrix.first, matrix.weight.size()));
+    }
+  });
+  pool.parallel_for(static_cast<std::int64_t>(work.size()), 1, [&](std::int64_t first, std::int64_t last, int) {
+    std::vector<float> decoded;
+    for (std::int64_t i = first; i < last; ++i) {
+      const Rows& rows = work[static_cast<std::size_t>(i)];
+      const std::int64_t cols = rows.weight->cols, count = std::min(kRows, rows.weight->rows - rows.first);
+      decoded.resize(static_cast<std::size_t>(count * cols));
+      decode_effective_rows(*rows.weight, rows.first, count, decoded.data());
+      rows.to->slice(0, rows.first, rows.first + count).copy_(at::from_blob(decoded.data(), {count, cols}, at::kFloat));
+    }
+  });
+  decoded_ = true;
+}
+
+at::Tensor Student::embed(const std::vector<Token>& tokens) const {
+  return decode_rows_of(matrices_.at("embed").weight.weight(), {tokens.begin(), tokens.end()});
+}
+
+void Student::add_gradient(const std::string& name, const at::Tensor& gradient, std::span<float> sum) const {
+  if (const auto vector = vectors_.find(name); vector != vectors_.end()) {
+    const at::Tensor flat = gradient.contiguous();
+    for (std::int64_t i = 0; i < flat.numel(); ++i)
+      sum[static_cast<std::size_t>(vector->second.first + i)] += flat.data_ptr<float>()[i];
+    return;
+  }
+  const Matrix& matrix = matrices_.at(name);
+  if (matrix.weight.size() == 0) return;
+  const auto mine = sum.subspan(static_cast<std::size_t>(matrix.first), static_cast<std::size_t>(matrix.weight.size()));
+  for (std::int64_t row = 0; row < gradient.size(0); row += kRows) {
+    const at::Tensor part = gradient.slice(0, row, std::min(row + kRows, gradient.size(0))).to(at::kFloat).contiguous();
+    matrix.weight.add_gradient(row, part.size(0), {part.data_ptr<float>(), static_cast<std::size_t>(part.numel())},
+                               mine);
+  }
+}
+
+void Student::add_embedding_gradient(const std::vector<Token>& tokens, const at::Tensor& gradient,
+                                     std::span<float> sum) const {
+  const Matrix& matrix = matrices_.at("embed");
+  if (matrix.weight.size() == 0) return;
+  const auto mine = sum.subspan(static_cast<std::size_t>(matrix.first), static_cast<std::size_t>(matrix.weight.size()));
+  const at::Tensor rows = gradient.to(at::kFloat).contiguous();
+  const auto width = static_cast<std::size_t>(rows.size(1));
+  for (std::size_t t = 0; t < tokens.size(); ++t)
+    matrix.weight.add_gradient(tokens[t], 1, {rows.data_ptr<float>() + t * width, width}, mine);
+}
+
+std::map<std::string, CodedWeight> Student::coded() const {
+  std::map<std::string, CodedWeight> all;
+  for (const auto& [name, matrix] : matrices_) all.emplace(name, matrix.weight.weight());
+  return all;
+}
+
+std::map<std::string, std::vector<float>> Student::vectors() const {
+  std::map<std::string, std::vector<float>> all;
+  for (const auto& [name, vector] : vectors_) all.emplace(name, vector.stored);
+  return all;
+}
+
+}  // namespace sparing::lab
