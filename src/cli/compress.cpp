@@ -8,12 +8,14 @@
 #include <nlohmann/json.hpp>
 
 #include "base/interrupt.h"
+#include "base/scratch_folder.h"
 #include "base/system.h"
 #include "base/units.h"
 #include "cli/app.h"
 #include "cli/lab_commands.h"
 #include "cli/model_args.h"
 #include "cli/table.h"
+#include "lab/sensitivity.h"
 #include "plan/code_calibrated.h"
 #include "plan/fit.h"
 
@@ -27,7 +29,7 @@ constexpr std::int32_t kEmbedBits = 8, kGroup = 64, kBits = 4;
 
 struct Options {
   ModelArgs source;
-  std::string out, method, fit, plan, embed_method = "rtn", max_ram;
+  std::string out, method, fit, plan, embed_method, max_ram;
   std::optional<std::int32_t> bits, group, embed_bits, embed_group;
   std::vector<std::string> params, sites, calib;
   std::int64_t calib_tokens = 32768, calib_length = 512;
@@ -57,7 +59,7 @@ Result<ComposeRequest> compose_request(const Options& o, const Session& session,
     request.linear.params.push_back(std::move(param));
   }
   request.linear.method = o.method;
-  request.embedding.method = o.embed_method;
+  request.embedding.method = o.embed_method.empty() ? "rtn" : o.embed_method;
   for (const std::string& text : o.sites) {
     SPARING_TRY(SiteOverride change, parse_override(text));
     request.overrides.push_back(std::move(change));
@@ -75,7 +77,7 @@ Setting with_rate(Setting setting, std::int32_t bits, std::int32_t group) {
   return setting;
 }
 
-Result<Plan> make_plan(const Options& o, const Session& session, const Assembler& assembler, Journal* journal,
+Result<Plan> make_plan(const Options& o, const Session& session, const Assembler& assembler, Journal& journal,
                        const ExecuteOptions& execution) {
   if (!o.plan.empty()) return read_plan(o.plan);
   SPARING_TRY(ComposeRequest request, compose_request(o, session, assembler.checkpoint().config()));
@@ -88,12 +90,13 @@ Result<Plan> make_plan(const Options& o, const Session& session, const Assembler
   FitRequest fit;
   SPARING_TRY(fit.budget, parse_fit(o.fit));
   if (!o.method.empty()) fit.methods = {o.method};
+  if (!o.embed_method.empty()) fit.embed_methods = {o.embed_method};
   fit.bits = o.bits;
   fit.group = o.group;
   fit.embed_bits = o.embed_bits;
   fit.embed_group = o.embed_group;
   fit.base = std::move(request);
-  return fit_uniform(fit, assembler, journal, execution);
+  return sparing::fit(fit, assembler, journal, execution);
 }
 
 std::string settings_text(const SiteChoice& site) {
@@ -185,6 +188,8 @@ Status compress(const Options& o, const Session& session) {
   ExecuteOptions execution;
   execution.threads = session.common.threads;
   execution.code_calibrated = code_calibrated;
+  execution.calibrate = calibrate;
+  execution.sensitivity = measure_sensitivity;
   if (!o.max_ram.empty()) {
     SPARING_TRY(execution.max_ram, parse_bytes(o.max_ram));
     execution.scratch = Journal::folder_of(out).parent_path();
@@ -192,15 +197,17 @@ Status compress(const Options& o, const Session& session) {
   }
   // Refused before the model is read: bad budgets, a place that cannot be written.
   if (!o.fit.empty()) SPARING_CHECK_OK(parse_fit(o.fit));
-  std::optional<Journal> journal;
-  if (!o.dry_run) {
-    SPARING_TRY(Journal opened, Journal::open(out));
-    journal.emplace(std::move(opened));
+  // A plan that nothing is written for keeps its measurements in a folder that goes away.
+  std::optional<ScratchFolder> scratch;
+  if (o.dry_run) {
+    SPARING_TRY(ScratchFolder made, ScratchFolder::create());
+    scratch.emplace(std::move(made));
   }
+  SPARING_TRY(Journal journal, Journal::open(scratch ? scratch->path() / "plan" : out));
   SPARING_TRY(const auto checkpoint, open_model(o.source));
   SPARING_TRY(const std::string hash, checkpoint_hash(*checkpoint));
   SPARING_TRY(const Assembler assembler, Assembler::create(checkpoint, hash));
-  SPARING_TRY(Plan plan, make_plan(o, session, assembler, journal ? &*journal : nullptr, execution));
+  SPARING_TRY(Plan plan, make_plan(o, session, assembler, journal, execution));
   SPARING_TRY(const auto sites, bind_plan(plan, *checkpoint, hash));
   SPARING_CHECK_OK(assembler.predict(plan, sites));
   SPARING_CHECK_OK(check_budgets(plan));
@@ -211,15 +218,15 @@ Status compress(const Options& o, const Session& session) {
     return print(plan_table(plan, sites, source));
   }
   if (exists) {
-    if (!journal->was_published(plan_hash(plan))) {
+    if (!journal.was_published(plan_hash(plan))) {
       return usage_error("[compress] " + o.out + " exists: choose another --out or remove it");
     }
-    journal->remove();
+    journal.remove();
     note(session, o.out + " was finished by an earlier run.");
     return session.common.json ? print_json(Json{{"out", o.out}, {"bytes", plan.totals.at(std::string(kWeights))}})
                                : Status();
   }
-  SPARING_TRY(const ExecuteSummary summary, execute(plan, sites, assembler, *journal, out, execution));
+  SPARING_TRY(const ExecuteSummary summary, execute(plan, sites, assembler, journal, out, execution));
   if (session.common.json) return print_json(summary_json(summary, plan, o, source));
   return print(summary_text(summary, o, source));
 }
@@ -249,9 +256,8 @@ void register_compress(CLI::App& app, Session& session) {
       ->type_name("NAME=VALUE")
       ->allow_extra_args(false)
       ->group(goal);
-  command->add_option("--embed-method", o->embed_method, "Method for embedding and head, or keep")
+  command->add_option("--embed-method", o->embed_method, "Method for embedding and head, or keep; rtn unless --fit chooses")
       ->type_name("NAME")
-      ->capture_default_str()
       ->group(goal);
   command->add_option("--embed-bits", o->embed_bits, "Bits of embedding and head; 8 unless --fit chooses")
       ->type_name("N")

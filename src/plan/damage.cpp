@@ -23,7 +23,8 @@ Result<std::unique_ptr<DamageMeter>> DamageMeter::create(std::shared_ptr<const C
   return meter;
 }
 
-Result<double> DamageMeter::kl(const std::map<std::string, CodedWeight, std::less<>>& weights) const {
+Result<Estimate> DamageMeter::kl(const std::map<std::string, CodedWeight, std::less<>>& weights,
+                                 std::int64_t windows) const {
   EngineOptions options;
   options.threads = threads_;
   options.context = windows_.context;
@@ -33,9 +34,14 @@ Result<double> DamageMeter::kl(const std::map<std::string, CodedWeight, std::les
   };
   SPARING_TRY(const auto engine, Engine::load(checkpoint_, options));
   EngineLogits logits(*engine);
-  SPARING_TRY(const EvalReport report, evaluate(logits, reference_.get(), windows_, engine->pool()));
+  Windows first = windows_;
+  if (windows > 0 && windows < first.count) {
+    first.count = windows;
+    first.tokens.resize(static_cast<std::size_t>(windows * first.context));
+  }
+  SPARING_TRY(const EvalReport report, evaluate(logits, reference_.get(), first, engine->pool()));
   if (!report.against) return internal_error("[fit] no divergence was measured");
-  return report.against->kld_mean.value;
+  return report.against->kld_mean;
 }
 
 }  // namespace sparing

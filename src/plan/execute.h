@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "lab/sensitivity.h"
 #include "methods/method.h"
 #include "plan/assemble.h"
 #include "plan/calibration.h"
@@ -27,11 +28,20 @@ using CalibratedCoder =
     std::function<Status(const Plan& plan, const Assembler& assembler, const std::vector<std::vector<Token>>& sequences,
                          BlockStore& store, const ExecuteOptions& options)>;
 
+/// lab/calibrate.h's calibrate and lab/sensitivity.h's measure_sensitivity.
+using Calibrator = std::function<Status(const Checkpoint& checkpoint, const std::vector<std::vector<Token>>& sequences,
+                                        const CalibrationOptions& options, SiteCoder& coder)>;
+using SensitivityMeter =
+    std::function<Result<Sensitivity>(const Checkpoint& checkpoint, const std::vector<std::vector<Token>>& sequences,
+                                      std::uint64_t seed, const CalibrationOptions& options)>;
+
 struct ExecuteOptions {
   int threads = 0;
   std::uint64_t max_ram = 0;        ///< 0: no limit asked; otherwise calibration spills its activations to a file
   std::filesystem::path scratch;    ///< that file's folder; empty: the system's folder for temporary files
   CalibratedCoder code_calibrated;  ///< the lab's (plan/code_calibrated.h); empty: plans that calibrate are refused
+  Calibrator calibrate;             ///< the lab's, for the planner to look through; empty: --fit is refused
+  SensitivityMeter sensitivity;     ///< likewise
 };
 
 /// How one site came out.
