@@ -35,4 +35,8 @@ class DamageMeter {
   int threads_ = 0;
 };
 
+/// Seconds a token takes to decode with these weights in place of the model's own, measured.
+Result<double> decode_seconds(std::shared_ptr<const Checkpoint> checkpoint,
+                              const std::map<std::string, CodedWeight, std::less<>>& weights, int threads);
+
 }  // namespace sparing

@@ -1,6 +1,7 @@
 #include "plan/database.h"
 
 #include <algorithm>
+#include <chrono>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -31,6 +32,8 @@ class CandidateCoder final : public OriginalCoder {
     return {};
   }
   bool complete() const { return complete_; }
+  double seconds() const { return seconds_; }
+  double units() const { return units_; }
 
   bool wants_statistics(const std::string& site) const override {
     const SiteInfo& info = sites_[index_.at(site)].site;
@@ -61,6 +64,7 @@ class CandidateCoder final : public OriginalCoder {
  protected:
   bool is_done(const std::string& site) const override { return done_.contains(block_of(site)); }
   Status look(const std::string& name, const Statistics* statistics) override {
+    const auto start = std::chrono::steady_clock::now();
     const std::size_t i = index_.at(name);
     SPARING_TRY(const std::vector<float> weight, site_values(checkpoint_, name));
     const SiteEvidence evidence = context_.evidence(sites_[i].site, weight, statistics);
@@ -79,7 +83,9 @@ class CandidateCoder final : public OriginalCoder {
       SPARING_TRY(SiteResult result, method->apply(problem, params));
       candidate.weight = std::move(result.weight);
       candidate.damage = weight_damage(evidence, candidate.weight, context_.options.threads);
+      units_ += coding_units(sites_[i].site, 0);
     }
+    seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return {};
   }
 
@@ -120,9 +126,14 @@ class CandidateCoder final : public OriginalCoder {
   std::map<std::string, std::size_t> index_;
   std::set<std::string> done_;
   bool complete_ = false;
+  double seconds_ = 0, units_ = 0;
 };
 
 }  // namespace
+
+double coding_units(const SiteInfo& site, std::int64_t refine) {
+  return static_cast<double>(site.rows * site.cols * site.cols) * static_cast<double>(5 + 4 * refine);
+}
 
 std::map<std::string, CodedWeight, std::less<>> CandidateDatabase::weights(
     const std::vector<SurveyedSite>& surveyed, const std::vector<std::size_t>& choice) const {
@@ -154,8 +165,14 @@ Result<CandidateDatabase> code_candidates(const SurveyContext& context, const st
   CandidateCoder coder(context, sites, database);
   SPARING_CHECK_OK(coder.recall());
   if (!coder.complete()) {
+    const auto start = std::chrono::steady_clock::now();
     SPARING_CHECK_OK(context.options.calibrate(context.checkpoint, context.sequences,
                                                calibration_options(context.options, context.checkpoint), coder));
+    const double whole = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    std::size_t tokens = 0;
+    for (const auto& sequence : context.sequences) tokens += sequence.size();
+    database.seconds_per_token = std::max(0.0, whole - coder.seconds()) / static_cast<double>(tokens);
+    if (coder.units() > 0) database.seconds_per_unit = coder.seconds() / coder.units();
   }
   return database;
 }

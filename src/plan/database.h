@@ -18,11 +18,17 @@ struct Candidate {
 /// Candidates by site, in the order asked for.
 struct CandidateDatabase {
   std::vector<std::vector<Candidate>> sites;
+  /// How fast this run was: seconds to run a token through the model and gather its moments, and to code a site, for each
+  /// coding_units() of it. 0 where everything had been coded before.
+  double seconds_per_token = 0, seconds_per_unit = 0;
 
   /// The weights of one choice of each site, for an engine. Kept sites have no entry.
   std::map<std::string, CodedWeight, std::less<>> weights(const std::vector<SurveyedSite>& sites,
                                                           const std::vector<std::size_t>& choice) const;
 };
+
+/// Multiply-adds, about, of coding a site by a second-order method with so many rounds of polish, and judging it.
+double coding_units(const SiteInfo& site, std::int64_t refine);
 
 /// Codes, for every site, those of its options that `wanted` lists (as drafts). What an earlier run had coded of the
 /// same request is taken from the journal, in which this begins a folder of its own.

@@ -57,10 +57,11 @@ bool serves(const Method& method, const SiteInfo& site) {
   return !calibrates || !blind;
 }
 
-/// Rounding is worth a look only where there is no second-order information, or where lookups count too.
+/// Every method that is allowed is looked at in full, so only the quick ones are by default. Rounding is worth that only
+/// where there is no second-order information, or where lookups count too.
 bool by_default(const Method& method, const SiteInfo& site) {
   if (!serves(method, site)) return false;
-  return method.traits.calibration != "none" || site.role == SiteRole::embedding;
+  return method.name == "gptq" || (method.name == "rtn" && site.role == SiteRole::embedding);
 }
 
 Result<std::vector<const Method*>> methods_for(const SiteInfo& site, const OptionLimits& limits) {

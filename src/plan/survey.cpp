@@ -101,6 +101,35 @@ Status survey(const SurveyContext& context, const std::string& key, std::vector<
   return context.options.calibrate(context.checkpoint, context.sequences, calibration_options(context.options, context.checkpoint), coder);
 }
 
+std::vector<std::vector<Token>> some_of(const std::vector<std::vector<Token>>& sequences, std::int64_t tokens) {
+  std::vector<std::vector<Token>> some;
+  const auto length = static_cast<std::int64_t>(sequences.front().size());
+  const auto count = std::clamp<std::int64_t>(tokens / std::max<std::int64_t>(length, 1), 1,
+                                              static_cast<std::int64_t>(sequences.size()));
+  for (std::int64_t i = 0; i < count; ++i) {
+    some.push_back(sequences[static_cast<std::size_t>(i * static_cast<std::int64_t>(sequences.size()) / count)]);
+  }
+  return some;
+}
+
+Result<Sensitivity> noted_sensitivity(const Checkpoint& checkpoint, const std::vector<std::vector<Token>>& sequences,
+                                      std::uint64_t seed, const std::string& key, Journal& journal,
+                                      const ExecuteOptions& options) {
+  if (const auto noted = journal.note(key)) {
+    const Json note = Json::parse(*noted, nullptr, false);
+    if (note.is_object() && note.contains("outputs") && note.contains("embedding")) {
+      Sensitivity known;
+      for (const auto& [site, values] : note["outputs"].items()) known.outputs[site] = values.get<std::vector<float>>();
+      known.embedding = note["embedding"].get<std::vector<float>>();
+      return known;
+    }
+  }
+  SPARING_TRY(Sensitivity found,
+              options.sensitivity(checkpoint, sequences, seed, calibration_options(options, checkpoint)));
+  SPARING_CHECK_OK(journal.keep_note(key, Json{{"outputs", found.outputs}, {"embedding", found.embedding}}.dump()));
+  return found;
+}
+
 Status drop_worthless(const Checkpoint& checkpoint, std::vector<SurveyedSite>& sites, std::uint64_t seed, int threads) {
   using Shape = std::tuple<SiteRole, bool, std::int64_t, std::int64_t, std::vector<ParamList>>;
   std::map<Shape, std::vector<std::size_t>> alike;

@@ -31,6 +31,14 @@ struct SurveyContext {
   SiteEvidence evidence(const SiteInfo& site, std::span<const float> weight, const Statistics* statistics) const;
 };
 
+/// Sequences spread evenly over all, of about so many tokens together; at least one.
+std::vector<std::vector<Token>> some_of(const std::vector<std::vector<Token>>& sequences, std::int64_t tokens);
+
+/// Measured, or from the journal's note `key` if an earlier run did.
+Result<Sensitivity> noted_sensitivity(const Checkpoint& checkpoint, const std::vector<std::vector<Token>>& sequences,
+                                      std::uint64_t seed, const std::string& key, Journal& journal,
+                                      const ExecuteOptions& options);
+
 /// Leaves out options that are not worth their bytes at sites of that shape (plan/estimate.h).
 Status drop_worthless(const Checkpoint& checkpoint, std::vector<SurveyedSite>& sites, std::uint64_t seed, int threads);
 
