@@ -8,6 +8,11 @@
 #include "plan/milp.h"
 
 namespace sparing {
+namespace {
+
+constexpr double kStep = 1.06;  ///< in bytes, between candidates: nearer ones tell nothing new
+
+}  // namespace
 
 std::uint64_t bytes_of(const PriceTable& table, const Choice& choice) {
   std::uint64_t sum = 0;
@@ -59,11 +64,22 @@ std::vector<std::size_t> around(const SurveyedSite& site, std::size_t chosen, st
   if (site.site.role != SiteRole::linear) reach *= 2;
   std::vector<std::size_t> wanted;
   for (const auto& [method, frontier] : frontiers) {
+    const auto bytes = [&](std::size_t i) { return static_cast<double>(site.options[frontier[i]].bytes); };
     std::size_t at = 0;  // the last that is no dearer than what was chosen
     while (at + 1 < frontier.size() && site.options[frontier[at + 1]].bytes <= site.options[chosen].bytes) ++at;
-    const std::size_t first = at - std::min(at, reach), last = std::min(frontier.size(), at + reach + 1);
-    wanted.insert(wanted.end(), frontier.begin() + static_cast<std::ptrdiff_t>(first),
-                  frontier.begin() + static_cast<std::ptrdiff_t>(last));
+    wanted.push_back(frontier[at]);
+    std::size_t last = at, found = 0;
+    for (std::size_t i = at + 1; i < frontier.size() && found < reach; ++i) {
+      if (bytes(i) < kStep * bytes(last)) continue;
+      wanted.push_back(frontier[last = i]);
+      ++found;
+    }
+    last = at, found = 0;
+    for (std::size_t i = at; i-- > 0 && found < reach;) {
+      if (bytes(i) * kStep > bytes(last)) continue;
+      wanted.push_back(frontier[last = i]);
+      ++found;
+    }
   }
   wanted.push_back(chosen);
   std::ranges::sort(wanted);
