@@ -85,8 +85,7 @@ Status compress(const Options& o, const Session& session) {
   if (exists && !o.dry_run && !Journal::may_be_published(out)) {
     return usage_error("[compress] " + o.out + " exists: choose another --out or remove it");
   }
-  SPARING_TRY(const ExecuteOptions execution,
-              execution_of(o.how, session, Journal::folder_of(out).parent_path()));
+  SPARING_TRY(const ExecuteOptions execution, execution_of(o.how, session, Journal::folder_of(out).parent_path()));
   // A plan that nothing is written for keeps its measurements in a folder that goes away.
   std::optional<ScratchFolder> scratch;
   if (o.dry_run) {

@@ -103,10 +103,15 @@ Result<Plan> make_plan(const PlanArgs& o, const Session& session, const Assemble
 void add_plan_args(CLI::App* command, PlanArgs& args) {
   add_model(command, args.source);
   const std::string goal = "What to do", text = "Calibration";
-  command->add_option("--fit", args.fit, "Least damage within budgets: bytes of the finished directory, memory when it runs, speed, time to make it")
+  command
+      ->add_option(
+          "--fit", args.fit,
+          "Least damage within budgets: bytes of the finished directory, memory when it runs, speed, time to make it")
       ->type_name("weights=SIZE,ram=SIZE@CONTEXT,speed=RATE,time=TIME")
       ->group(goal);
-  command->add_option("--method", args.method, "Method for the linear weights ('sparing methods' lists them); with --fit several, as in 'gptq|rtn'")
+  command
+      ->add_option("--method", args.method,
+                   "Method for the linear weights ('sparing methods' lists them); with --fit several, as in 'gptq|rtn'")
       ->type_name("NAME")
       ->group(goal);
   command->add_option("--bits", args.bits, "Bits per weight; 4 unless --fit chooses")->type_name("N")->group(goal);
@@ -115,7 +120,9 @@ void add_plan_args(CLI::App* command, PlanArgs& args) {
       ->type_name("NAME=VALUE")
       ->allow_extra_args(false)
       ->group(goal);
-  command->add_option("--embed-method", args.embed_method, "Method for embedding and head, or keep; rtn unless --fit chooses")
+  command
+      ->add_option("--embed-method", args.embed_method,
+                   "Method for embedding and head, or keep; rtn unless --fit chooses")
       ->type_name("NAME")
       ->group(goal);
   command->add_option("--embed-bits", args.embed_bits, "Bits of embedding and head; 8 unless --fit chooses")
@@ -126,14 +133,14 @@ void add_plan_args(CLI::App* command, PlanArgs& args) {
       ->type_name("N")
       ->group(goal);
   command
-      ->add_option("--site", args.sites,
-                   "Other settings for sites that a pattern matches; method is a setting; repeatable. With --fit limits: "
-                   "bits=3..6, group=32|64, method=!rtn")
+      ->add_option(
+          "--site", args.sites,
+          "Other settings for sites that a pattern matches; method is a setting; repeatable. With --fit limits: "
+          "bits=3..6, group=32|64, method=!rtn")
       ->type_name("PATTERN:NAME=VALUE,...")
       ->allow_extra_args(false)
       ->group(goal);
-  command
-      ->add_option("--search", args.generations, "With --fit: generations of search on true damage after solving")
+  command->add_option("--search", args.generations, "With --fit: generations of search on true damage after solving")
       ->type_name("N")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{100'000}))
       ->capture_default_str()

@@ -1,6 +1,6 @@
 #pragma once
-// What `plan` and `compress` take alike: the model, the goal, what is pinned, the calibration text; and the plan they make
-// of it. Part of sparing-lab.
+// What `plan` and `compress` take alike: the model, the goal, what is pinned, the calibration text; and the plan they
+// make of it. Part of sparing-lab.
 
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>

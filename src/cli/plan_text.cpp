@@ -46,7 +46,8 @@ std::string forecast_text(const Plan& plan) {
     table.row({"coding", format_duration(f.at(kCodingSeconds)), "30 %", "modelled from drafts"});
   }
   if (f.has(kPeakBytes)) {
-    table.row({"peak memory of coding", format_bytes(static_cast<std::uint64_t>(f.at(kPeakBytes))), "30 %", "modelled"});
+    table.row(
+        {"peak memory of coding", format_bytes(static_cast<std::uint64_t>(f.at(kPeakBytes))), "30 %", "modelled"});
   }
   return "\n" + table.text();
 }

@@ -23,8 +23,8 @@ using lab::ActivationMatrix;
 using lab::Weights;
 using Sums = std::map<std::string, std::vector<double>>;
 
-constexpr std::int64_t kGroupTokens = 2048;   ///< tokens whose streams are held at once
-constexpr std::int64_t kHeadPositions = 64;   ///< positions whose logits are held at once, a thread
+constexpr std::int64_t kGroupTokens = 2048;  ///< tokens whose streams are held at once
+constexpr std::int64_t kHeadPositions = 64;  ///< positions whose logits are held at once, a thread
 
 void add_squares(const at::Tensor& gradient, std::vector<double>& sums) {
   const at::Tensor squares = gradient.square().sum(0).contiguous();

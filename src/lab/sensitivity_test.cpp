@@ -17,7 +17,8 @@ std::vector<std::vector<Token>> text(std::size_t sequences, std::size_t length, 
   Rng rng(11);
   std::vector<std::vector<Token>> all(sequences);
   for (auto& sequence : all) {
-    for (std::size_t t = 0; t < length; ++t) sequence.push_back(static_cast<Token>(rng.below(static_cast<std::uint64_t>(vocab))));
+    for (std::size_t t = 0; t < length; ++t)
+      sequence.push_back(static_cast<Token>(rng.below(static_cast<std::uint64_t>(vocab))));
   }
   return all;
 }
@@ -87,7 +88,8 @@ TEST(Sensitivity, PredictsTheDivergenceThatSmallErrorsCause) {
       const auto changed = dense_weight(original.rows, original.cols, DType::f32, Blob::of(std::move(data)));
       for (std::size_t s = 0; s < 8; ++s) {
         kl[half] += mean_kl(logits_of(checkpoint, sequences[s], site, original),
-                            logits_of(checkpoint, sequences[s], site, changed), static_cast<std::size_t>(vocab)) / 8;
+                            logits_of(checkpoint, sequences[s], site, changed), static_cast<std::size_t>(vocab)) /
+                    8;
       }
     }
     EXPECT_GT(kl[0], 0) << site;

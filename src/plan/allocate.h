@@ -26,12 +26,13 @@ double damage_of(const PriceTable& table, const Choice& choice);
 Result<std::optional<Choice>> choose(const PriceTable& table, std::uint64_t bytes, std::optional<double> nanoseconds,
                                      std::size_t states);
 
-/// Options of each method that lie next to what was chosen along that method's trade-off of bytes and damage, so many to
-/// either side in steps of at least 6 % of bytes (twice as many at an embedding or a head, where more is at stake), ascending.
+/// Options of each method that lie next to what was chosen along that method's trade-off of bytes and damage, so many
+/// to either side in steps of at least 6 % of bytes (twice as many at an embedding or a head, where more is at stake),
+/// ascending.
 std::vector<std::size_t> around(const SurveyedSite& site, std::size_t chosen, std::size_t reach);
 
-/// What the site would have for the next bytes: the candidate with the most damage saved a byte; nothing where no dearer
-/// one saves any.
+/// What the site would have for the next bytes: the candidate with the most damage saved a byte; nothing where no
+/// dearer one saves any.
 std::optional<RunnerUp> runner_up(const std::vector<Candidate>& candidates, const std::vector<Priced>& prices,
                                   std::size_t chosen);
 

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 
 #include "base/sha256.h"
 #include "formats/sparing_writer.h"
+#include "lab/math/obq.h"
 #include "plan/original_coder.h"
 
 namespace sparing {
@@ -68,6 +70,12 @@ class CandidateCoder final : public OriginalCoder {
     const std::size_t i = index_.at(name);
     SPARING_TRY(const std::vector<float> weight, site_values(checkpoint_, name));
     const SiteEvidence evidence = context_.evidence(sites_[i].site, weight, statistics);
+    math::MetricCache metrics;
+    std::optional<Statistics> shared;
+    if (statistics != nullptr) {
+      shared = *statistics;
+      shared->metrics = &metrics;
+    }
     for (Candidate& candidate : database_.sites[i]) {
       const Setting& setting = candidate.option.setting;
       if (setting.method == kKeep) continue;
@@ -77,7 +85,7 @@ class CandidateCoder final : public OriginalCoder {
                                 .rows = sites_[i].site.rows,
                                 .cols = sites_[i].site.cols,
                                 .weight = weight,
-                                .statistics = method->traits.calibration == "none" ? nullptr : statistics,
+                                .statistics = method->traits.calibration == "none" || !shared ? nullptr : &*shared,
                                 .seed = seed_of(context_.seed, name),
                                 .threads = context_.options.threads};
       SPARING_TRY(SiteResult result, method->apply(problem, params));

@@ -18,8 +18,8 @@ struct Candidate {
 /// Candidates by site, in the order asked for.
 struct CandidateDatabase {
   std::vector<std::vector<Candidate>> sites;
-  /// How fast this run was: seconds to run a token through the model and gather its moments, and to code a site, for each
-  /// coding_units() of it. 0 where everything had been coded before.
+  /// How fast this run was: seconds to run a token through the model and gather its moments, and to code a site, for
+  /// each coding_units() of it. 0 where everything had been coded before.
   double seconds_per_token = 0, seconds_per_unit = 0;
 
   /// The weights of one choice of each site, for an engine. Kept sites have no entry.

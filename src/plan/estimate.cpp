@@ -12,10 +12,10 @@
 namespace sparing {
 namespace {
 
-constexpr std::size_t kHeaviestRows = 24, kOtherRows = 24, kRoundedRows = 16;
+constexpr std::size_t kHeaviestRows = 16, kOtherRows = 16, kRoundedRows = 16;
 /// In error, over what two others' mixture would have. Generous, since second-order coding gains more where groups are
 /// wide than rounding tells: a third of a bit.
-constexpr double kAboveTheLine = 1.25;
+constexpr double kAboveTheLine = 1.2;
 
 bool has_param(const Method& method, std::string_view name) {
   return std::ranges::any_of(method.params, [&](const ParamSpec& spec) { return spec.name == name; });
@@ -117,7 +117,9 @@ std::vector<bool> near_the_hull(const std::vector<double>& bytes, const std::vec
     if (!hull.empty() && !(log_error(i) < log_error(hull.back()))) continue;
     while (hull.size() > 1) {
       const std::size_t a = hull[hull.size() - 2], b = hull.back();
-      if ((log_error(b) - log_error(a)) * (bytes[i] - bytes[a]) <= (log_error(i) - log_error(a)) * (bytes[b] - bytes[a])) break;
+      if ((log_error(b) - log_error(a)) * (bytes[i] - bytes[a]) <=
+          (log_error(i) - log_error(a)) * (bytes[b] - bytes[a]))
+        break;
       hull.pop_back();
     }
     hull.push_back(i);
@@ -167,6 +169,23 @@ Result<std::vector<double>> estimate_damage(const SiteEvidence& evidence, const 
   }
   const std::vector<float> weight = rows_of(evidence.weight, evidence.site->cols, rows);
   ThreadPool pool(threads);
+  // Methods of one metric factor it once: the first to come, by all threads.
+  math::MetricCache metrics;
+  std::optional<Statistics> shared;
+  SiteEvidence each_evidence = evidence;
+  if (evidence.statistics != nullptr) {
+    shared = *evidence.statistics;
+    shared->metrics = &metrics;
+    each_evidence.statistics = &*shared;
+  }
+  for (const SiteOption& option : options) {
+    if (option.setting.method == kKeep) continue;
+    const Method* method = find_method(option.setting.method).value();
+    const std::size_t one_row = static_cast<std::size_t>(evidence.site->cols);
+    SPARING_CHECK_OK(coded_rows(*method, draft_params(option.setting), each_evidence, std::span(weight).first(one_row),
+                                seed, threads));
+    break;
+  }
   // Each option by one thread: the rows are too few to share out.
   std::vector<double> result(options.size());
   std::vector<std::optional<Error>> errors(options.size());
@@ -176,7 +195,7 @@ Result<std::vector<double>> estimate_damage(const SiteEvidence& evidence, const 
       const Setting& setting = options[o].setting;
       if (setting.method == kKeep) continue;
       const Method* method = find_method(setting.method).value();
-      auto decoded = coded_rows(*method, draft_params(setting), evidence, weight, seed, 1);
+      auto decoded = coded_rows(*method, draft_params(setting), each_evidence, weight, seed, 1);
       if (!decoded) {
         errors[o] = std::move(decoded).error();
         continue;
@@ -204,7 +223,8 @@ double weight_damage(const SiteEvidence& evidence, const CodedWeight& weight, in
     std::vector<float> decoded(rows.size() * cols);
     decode_effective_rows(weight, static_cast<std::int64_t>(from), static_cast<std::int64_t>(rows.size()),
                           decoded.data());
-    for (const double d : damages(evidence, rows, evidence.weight.subspan(from * cols, decoded.size()), decoded, pool)) {
+    for (const double d :
+         damages(evidence, rows, evidence.weight.subspan(from * cols, decoded.size()), decoded, pool)) {
       sum += d;
     }
   }

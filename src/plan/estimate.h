@@ -23,9 +23,9 @@ struct SiteEvidence {
   std::span<const float> frequencies = {};  ///< [rows] of an embedding in the text; else empty
 };
 
-/// KL a token that each option is expected to cost alone, to second order: 1/2 sum_r s_r e_r, e_r the mean squared error
-/// of output r. Rows: the heaviest and a seeded sample of the rest, scaled up by their share of signal. keep costs
-/// nothing. Errors: the methods'.
+/// KL a token that each option is expected to cost alone, to second order: 1/2 sum_r s_r e_r, e_r the mean squared
+/// error of output r. Rows: the heaviest and a seeded sample of the rest, scaled up by their share of signal. keep
+/// costs nothing. Errors: the methods'.
 Result<std::vector<double>> estimate_damage(const SiteEvidence& evidence, const std::vector<SiteOption>& options,
                                             std::uint64_t seed, int threads);
 

@@ -12,8 +12,8 @@
 namespace sparing {
 
 struct SearchStage {
-  std::int64_t windows = 0;    ///< of text that a candidate of this stage is measured on
-  std::size_t survivors = 1;   ///< candidates that go on
+  std::int64_t windows = 0;   ///< of text that a candidate of this stage is measured on
+  std::size_t survivors = 1;  ///< candidates that go on
 };
 
 struct SearchProblem {
@@ -29,9 +29,9 @@ struct SearchProblem {
 
 struct SearchAnswer {
   std::vector<std::size_t> choice;
-  double damage = 0;           ///< on the last stage's windows
-  double start = 0;            ///< of the assignment it started from, on the same
-  std::int64_t improved = 0;   ///< generations that found something better
+  double damage = 0;          ///< on the last stage's windows
+  double start = 0;           ///< of the assignment it started from, on the same
+  std::int64_t improved = 0;  ///< generations that found something better
 };
 
 /// From an assignment within the budget. Deterministic by seed. Errors: those of damage(), no stages.

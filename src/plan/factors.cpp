@@ -15,7 +15,8 @@ double predicted(const JointSample& sample, const std::vector<double>& factors) 
 }
 
 /// Least squares of (measured - f' expected) / measured over all samples but `left_out`, plus
-/// strength * sum_c weight_c (f_c - common)^2 with the common factor that fits best alone; by coordinate descent, f >= 0.
+/// strength * sum_c weight_c (f_c - common)^2 with the common factor that fits best alone; by coordinate descent, f >=
+/// 0.
 std::vector<double> solve(const std::vector<JointSample>& samples, std::size_t classes, double strength,
                           std::size_t left_out) {
   double top = 0, bottom = 0;

@@ -9,8 +9,8 @@
 
 #include "base/interrupt.h"
 #include "base/log.h"
-#include "base/rng.h"
 #include "base/progress.h"
+#include "base/rng.h"
 #include "base/units.h"
 #include "plan/allocate.h"
 #include "plan/coding_cost.h"
@@ -174,8 +174,7 @@ class Fit {
   std::vector<SiteOption> options_of(const Choice& choice) const {
     std::vector<SiteOption> chosen;
     for (std::size_t i = 0; i < choice.size(); ++i) {
-      chosen.push_back(database_.sites.empty() ? sites_[i].options[choice[i]]
-                                               : database_.sites[i][choice[i]].option);
+      chosen.push_back(database_.sites.empty() ? sites_[i].options[choice[i]] : database_.sites[i][choice[i]].option);
     }
     return chosen;
   }
@@ -237,8 +236,8 @@ class Fit {
     for (const std::size_t o : choice) what += ' ' + std::to_string(o);
     what = short_hash(what);
     if (const auto known = measured_.find(what)) return *known;
-    SPARING_TRY(const double seconds, decode_seconds(assembler_.checkpoint_ptr(), database_.weights(sites_, choice),
-                                                     options_.threads));
+    SPARING_TRY(const double seconds,
+                decode_seconds(assembler_.checkpoint_ptr(), database_.weights(sites_, choice), options_.threads));
     SPARING_CHECK_OK(measured_.keep(what, seconds));
     return seconds;
   }
@@ -255,8 +254,7 @@ class Fit {
       if (times_.empty()) continue;
       // Speed may ask for another one yet.
       auto& list = wanted.back();
-      const auto fastest =
-          static_cast<std::size_t>(std::ranges::min_element(times_[i]) - times_[i].begin());
+      const auto fastest = static_cast<std::size_t>(std::ranges::min_element(times_[i]) - times_[i].begin());
       if (std::ranges::count(list, fastest) == 0) list.insert(std::ranges::upper_bound(list, fastest), fastest);
       std::vector<double> kept;
       for (const std::size_t o : list) kept.push_back(times_[i][o]);
@@ -443,8 +441,9 @@ class Fit {
     const double seconds = coding_seconds(plan, sites, *token, *unit);
     plan.forecast.set(kCodingSeconds, seconds);
     if (!(request_.budgets.time > 0) || seconds <= request_.budgets.time) return {};
-    return resource_error("[fit] time=" + format_duration(request_.budgets.time) + ": coding alone is expected to take " +
-                          format_duration(seconds) + ": allow that, or fewer --calib-tokens");
+    return resource_error("[fit] time=" + format_duration(request_.budgets.time) +
+                          ": coding alone is expected to take " + format_duration(seconds) +
+                          ": allow that, or fewer --calib-tokens");
   }
 
   /// KL that a MiB more would buy, from a step of a twentieth of the budget at most.
@@ -454,7 +453,8 @@ class Fit {
     auto choice = allocate(table);
     most_ = before;
     if (!choice) return std::move(choice).error();
-    return std::max(0.0, damage - damage_of(table, *choice)) * static_cast<double>(kMiB) / static_cast<double>(std::max<std::uint64_t>(step, 1));
+    return std::max(0.0, damage - damage_of(table, *choice)) * static_cast<double>(kMiB) /
+           static_cast<double>(std::max<std::uint64_t>(step, 1));
   }
 
   const FitRequest& request_;

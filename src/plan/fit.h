@@ -1,6 +1,6 @@
 #pragma once
-// `--fit weights=72MiB,speed=60tok/s`: for every site the option, of all that there are, with which the whole model does
-// the least damage within the budgets.
+// `--fit weights=72MiB,speed=60tok/s`: for every site the option, of all that there are, with which the whole model
+// does the least damage within the budgets.
 //
 // Damage is measured at three depths, each checked on the next: an estimate for every option from one backward and one
 // forward pass of the original (plan/survey.h); whole assignments of coded candidates near the best one, which correct
@@ -39,9 +39,9 @@ Result<std::vector<SurveyedSite>> list_options(const FitRequest& request, const 
 /// Everything that decides the answer, as a key for the journal's notes.
 std::string fit_key(const FitRequest& request, const std::string& model_hash);
 
-/// Measures and solves. What was found is noted in the journal, so that a restarted run does not measure again. The plan
-/// comes back bound and predicted, its budgets and forecast filled in. Errors: budgets that cannot be met (the message
-/// has what comes nearest), a program without the lab.
+/// Measures and solves. What was found is noted in the journal, so that a restarted run does not measure again. The
+/// plan comes back bound and predicted, its budgets and forecast filled in. Errors: budgets that cannot be met (the
+/// message has what comes nearest), a program without the lab.
 Result<Plan> fit(const FitRequest& request, const Assembler& assembler, Journal& journal,
                  const ExecuteOptions& options);
 

@@ -31,8 +31,8 @@ Result<OptionLimits> limits_of(const FitRequest& request, const SiteInfo& site) 
   return limits;
 }
 
-/// What the final coding adds where the user has not said: making up for the damage of sites coded before, which changes
-/// no bytes. Measured on SmolLM2's twin and stories260K (methods/weights/gptq.md).
+/// What the final coding adds where the user has not said: making up for the damage of sites coded before, which
+/// changes no bytes. Measured on SmolLM2's twin and stories260K (methods/weights/gptq.md).
 constexpr const char* kCorrect = "1";
 
 void add_correction(const OptionLimits& limits, std::vector<SiteOption>& options) {

@@ -13,7 +13,8 @@ Result<Forecast> forecast_from_json(const nlohmann::ordered_json& json) {
   Forecast forecast;
   for (const auto& [name, value] : json.items()) {
     if (std::ranges::find(known, std::string_view(name)) == std::end(known)) {
-      std::string text = nlohmann::ordered_json(name).dump(-1, ' ', true, nlohmann::ordered_json::error_handler_t::replace);
+      std::string text =
+          nlohmann::ordered_json(name).dump(-1, ' ', true, nlohmann::ordered_json::error_handler_t::replace);
       if (text.size() > 60) text = text.substr(0, 57) + "...";
       return input_error("[plan] forecast: unknown field " + text + ": remove it");
     }

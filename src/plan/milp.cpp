@@ -15,7 +15,8 @@ namespace {
 
 constexpr const char* kMostNodes = "20000";
 constexpr const char* kGap = "1e-4";
-/// The solver meets rows to about 1e-7 of their scale; a budget that it oversteps is tightened by this and solved again.
+/// The solver meets rows to about 1e-7 of their scale; a budget that it oversteps is tightened by this and solved
+/// again.
 constexpr double kTighter = 1e-6;
 
 /// CBC writes to standard output whatever its log level is: it goes nowhere while one of these lives.

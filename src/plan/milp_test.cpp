@@ -23,8 +23,8 @@ Problem random_problem(std::uint64_t seed) {
   for (int s = 0; s < 6; ++s) {
     auto& options = p.sites.emplace_back();
     for (int o = 0; o < 4; ++o) {
-      options.push_back({{static_cast<double>(10 + rng.below(90)), static_cast<double>(5 + rng.below(40))},
-                         rng.uniform()});
+      options.push_back(
+          {{static_cast<double>(10 + rng.below(90)), static_cast<double>(5 + rng.below(40))}, rng.uniform()});
     }
     p.budgets[0] += 45;
     p.budgets[1] += 22;

@@ -12,8 +12,11 @@ using Axis = std::pair<std::string, std::vector<std::string>>;
 /// Rates that a solver chooses among, and the ways to store what belongs to them.
 const std::vector<Axis>& free_axes() {
   static const std::vector<Axis> axes = {
-      {"bits", {"2", "3", "4", "5", "6", "7", "8"}}, {"group", {"32", "64", "128", "0"}}, {"symmetric", {"false", "true"}},
-      {"zero", {"integer", "min"}},                  {"scale", {"f16", "coded6", "coded8"}},
+      {"bits", {"2", "3", "4", "5", "6", "7", "8"}},
+      {"group", {"32", "64", "128", "0"}},
+      {"symmetric", {"false", "true"}},
+      {"zero", {"integer", "min"}},
+      {"scale", {"f16", "coded6", "coded8"}},
   };
   return axes;
 }
@@ -57,8 +60,8 @@ bool serves(const Method& method, const SiteInfo& site) {
   return !calibrates || !blind;
 }
 
-/// Every method that is allowed is looked at in full, so only the quick ones are by default. Rounding is worth that only
-/// where there is no second-order information, or where lookups count too.
+/// Every method that is allowed is looked at in full, so only the quick ones are by default. Rounding is worth that
+/// only where there is no second-order information, or where lookups count too.
 bool by_default(const Method& method, const SiteInfo& site) {
   if (!serves(method, site)) return false;
   return method.name == "gptq" || (method.name == "rtn" && site.role == SiteRole::embedding);

@@ -28,8 +28,9 @@ struct OptionLimits {
 Status narrow(OptionLimits& limits, const ParamList& settings);
 
 /// All options of a site, cheapest first; of several that are stored alike, the first method's. Methods: those allowed,
-/// or gptq (rtn where an untied embedding has nothing to calibrate on, both at a tied one). "keep" is offered where the source is stored in `kept_bytes` > 0, unless methods are named. Errors: an
-/// unknown method or parameter value; limits that leave nothing (the message names the site).
+/// or gptq (rtn where an untied embedding has nothing to calibrate on, both at a tied one). "keep" is offered where the
+/// source is stored in `kept_bytes` > 0, unless methods are named. Errors: an unknown method or parameter value; limits
+/// that leave nothing (the message names the site).
 Result<std::vector<SiteOption>> site_options(const SiteInfo& site, const OptionLimits& limits,
                                              std::uint64_t kept_bytes);
 

@@ -44,8 +44,8 @@ class SurveyCoder final : public OriginalCoder {
   Status look(const std::string& name, const Statistics* statistics) override {
     SurveyedSite& site = *sites_.at(name);
     SPARING_TRY(const std::vector<float> weight, site_values(checkpoint_, name));
-    SPARING_TRY(site.damage, estimate_damage(context_.evidence(site.site, weight, statistics), site.options, seed(name),
-                                             threads()));
+    SPARING_TRY(site.damage,
+                estimate_damage(context_.evidence(site.site, weight, statistics), site.options, seed(name), threads()));
     return {};
   }
 
@@ -98,7 +98,8 @@ SiteEvidence SurveyContext::evidence(const SiteInfo& site, std::span<const float
 Status survey(const SurveyContext& context, const std::string& key, std::vector<SurveyedSite>& sites) {
   SurveyCoder coder(context, key, sites);
   if (coder.complete()) return {};
-  return context.options.calibrate(context.checkpoint, context.sequences, calibration_options(context.options, context.checkpoint), coder);
+  return context.options.calibrate(context.checkpoint, context.sequences,
+                                   calibration_options(context.options, context.checkpoint), coder);
 }
 
 std::vector<std::vector<Token>> some_of(const std::vector<std::vector<Token>>& sequences, std::int64_t tokens) {
