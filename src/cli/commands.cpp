@@ -17,6 +17,7 @@ Program sparing_program() {
   program.commands = {register_inspect, register_verify, register_eval, register_methods,
                       register_convert, register_run,    register_chat, register_bench};
   program.delegated = {
+      {"plan", kChangeGroup, "Find the best model for a budget, and say what to expect of it"},
       {"compress", kChangeGroup, "Make a smaller model, with a method or to fit a budget"},
   };
   return program;

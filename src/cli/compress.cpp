@@ -1,24 +1,17 @@
 // sparing compress: makes a plan (from --method, --fit or --plan), shows it or carries it out. Part of sparing-lab.
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
-#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "base/interrupt.h"
+#include "base/scratch_folder.h"
 #include "base/system.h"
 #include "base/units.h"
-#include "cli/app.h"
 #include "cli/lab_commands.h"
-#include "cli/model_args.h"
+#include "cli/plan_args.h"
+#include "cli/plan_text.h"
 #include "cli/table.h"
-#include "plan/code_calibrated.h"
-#include "plan/fit.h"
-#include "plan/heal_spec.h"
-#include "plan/heal_stage.h"
 
 namespace sparing::cli {
 namespace {
@@ -26,142 +19,19 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-constexpr std::int32_t kEmbedBits = 8, kGroup = 64, kBits = 4;
-
 struct Options {
-  ModelArgs source;
-  std::string out, method, fit, heal, plan, embed_method = "rtn", max_ram;
-  std::optional<std::int32_t> bits, group, embed_bits, embed_group;
-  std::vector<std::string> params, sites, calib;
-  std::int64_t calib_tokens = 32768, calib_length = 512;
+  PlanArgs how;
+  std::string out, plan;
   bool dry_run = false;
 };
 
 Status check_combination(const Options& o) {
-  if (o.plan.empty() && o.fit.empty() && o.method.empty()) {
-    return usage_error("[compress] nothing to do: give --method (gptq, rtn, ...), --fit weights=72MiB or --plan FILE");
+  if (!o.plan.empty() && o.how.says_anything()) {
+    return usage_error("[compress] --plan says everything: give no method, rates or text beside it");
   }
-  if (!o.plan.empty()) {
-    const bool more = !o.method.empty() || !o.fit.empty() || o.bits || o.group || o.embed_bits || o.embed_group ||
-                      !o.params.empty() || !o.sites.empty() || !o.calib.empty() || !o.heal.empty();
-    if (more) return usage_error("[compress] --plan says everything: give no method, rates or text beside it");
-  }
-  for (const std::string& name : {o.method, o.embed_method}) {
-    if (!name.empty() && name != kKeep) SPARING_CHECK_OK(find_method(name));
-  }
+  if (o.plan.empty()) SPARING_CHECK_OK(check_plan_args(o.how, "compress"));
   if (!o.dry_run && o.out.empty()) return usage_error("[compress] --out: missing; name the directory to write");
   return {};
-}
-
-Result<ComposeRequest> compose_request(const Options& o, const Session& session, const Assembler& assembler,
-                                       Journal* journal, const ExecuteOptions& execution) {
-  const ModelConfig& config = assembler.checkpoint().config();
-  ComposeRequest request;
-  for (const std::string& text : o.params) {
-    SPARING_TRY(auto param, parse_param(text));
-    request.linear.params.push_back(std::move(param));
-  }
-  request.linear.method = o.method;
-  request.embedding.method = o.embed_method;
-  for (const std::string& text : o.sites) {
-    SPARING_TRY(SiteOverride change, parse_override(text));
-    request.overrides.push_back(std::move(change));
-  }
-  request.seed = session.common.seed;
-  const auto text = o.calib.empty() ? std::vector<std::string>{"self"} : o.calib;
-  SPARING_TRY(request.calibration, describe_calibration(text, o.calib_tokens, o.calib_length, config));
-  if (o.heal.empty()) return request;
-  SPARING_TRY(const auto asked, parse_heal(o.heal));
-  HealSpec heal;
-  heal.text = request.calibration;
-  heal.bf16 = heals_fast_in_bf16();
-  if (const auto* time = std::get_if<HealTime>(&asked)) {
-    SPARING_TRY(heal.text.tokens, heal_tokens_for(time->seconds, heal, assembler, journal, execution));
-  } else {
-    heal.text.tokens = std::max(std::get<HealTokens>(asked).tokens, heal.text.length);
-  }
-  request.heal = std::move(heal);
-  return request;
-}
-
-/// bits and group go in front of what --param adds, where the method has them.
-Result<Setting> with_rate(Setting setting, std::optional<std::int32_t> bits, std::optional<std::int32_t> group,
-                          std::int32_t default_bits) {
-  if (setting.method == kKeep) return setting;
-  SPARING_TRY(const Method* method, find_method(setting.method));
-  const auto put = [&](const std::string& name, std::optional<std::int32_t> given, std::int32_t otherwise) -> Status {
-    if (std::ranges::none_of(method->params, [&](const ParamSpec& spec) { return spec.name == name; })) {
-      if (!given) return {};
-      return usage_error("[compress] --" + name + ": " + setting.method + " has no such parameter; 'sparing methods " +
-                         setting.method + "' lists those that it has");
-    }
-    setting.params.insert(setting.params.begin(), {name, std::to_string(given.value_or(otherwise))});
-    return {};
-  };
-  SPARING_CHECK_OK(put("group", group, kGroup));
-  SPARING_CHECK_OK(put("bits", bits, default_bits));
-  return setting;
-}
-
-Result<Plan> make_plan(const Options& o, const Session& session, const Assembler& assembler, Journal* journal,
-                       const ExecuteOptions& execution) {
-  if (!o.plan.empty()) return read_plan(o.plan);
-  SPARING_TRY(ComposeRequest request, compose_request(o, session, assembler, journal, execution));
-  if (o.fit.empty()) {
-    SPARING_TRY(request.linear, with_rate(std::move(request.linear), o.bits, o.group, kBits));
-    SPARING_TRY(request.embedding, with_rate(std::move(request.embedding), o.embed_bits, o.embed_group, kEmbedBits));
-    return compose_plan(request, assembler.checkpoint(), assembler.model_hash());
-  }
-  FitRequest fit;
-  SPARING_TRY(fit.budget, parse_fit(o.fit));
-  if (!o.method.empty()) fit.methods = {o.method};
-  fit.bits = o.bits;
-  fit.group = o.group;
-  fit.embed_bits = o.embed_bits;
-  fit.embed_group = o.embed_group;
-  fit.base = std::move(request);
-  return fit_uniform(fit, assembler, journal, execution);
-}
-
-std::string settings_text(const SiteChoice& site) {
-  std::string text;
-  for (const auto& [name, value] : site.params) {
-    const bool rate = name == "bits" || name == "group" || name == "share" || (name == "rank" && value != "0");
-    if (rate) text += (text.empty() ? "" : " ") + name + "=" + value;
-  }
-  return text;
-}
-
-std::string plan_table(const Plan& plan, const std::vector<BoundSite>& sites, std::uint64_t source) {
-  Table table({"site", ">rows", ">cols", "method", "setting", ">bytes"});
-  for (std::size_t i = 0; i < sites.size(); ++i) {
-    const SiteChoice& choice = plan.sites[i];
-    table.row({choice.site, std::to_string(sites[i].site.rows), std::to_string(sites[i].site.cols), choice.method,
-               settings_text(choice), format_count(choice.costs.at(std::string(kWeights)))});
-  }
-  const std::uint64_t total = plan.totals.at(std::string(kWeights)), of_sites = site_cost(plan, kWeights);
-  table.rule();
-  table.row({"sites", "", "", "", "", format_count(of_sites)});
-  table.row({"norms, tokenizer, metadata", "", "", "", "", format_count(total - of_sites)});
-  table.row({"finished directory", "", "", "", "", format_count(total)});
-  for (const auto& [resource, limit] : plan.budgets) table.row({"budget", "", "", "", resource, format_count(limit)});
-  table.row({"source", "", "", "", "", format_count(source)});
-  std::string text = table.text();
-  if (plan.calibration.tokens > 0) {
-    text += "\nCalibration: " + format_count(static_cast<std::uint64_t>(plan.calibration.tokens)) + " tokens of ";
-    if (plan.calibration.self) text += "the model's own text";
-    for (std::size_t i = 0; i < plan.calibration.files.size(); ++i) {
-      text += (i > 0 ? ", " : "") + plan.calibration.files[i].path;
-    }
-    text += ", sequences of " + std::to_string(plan.calibration.length) + ", seed " + std::to_string(plan.seed) + ".\n";
-  }
-  if (plan.heal) {
-    text += "\nHealing: " + format_count(static_cast<std::uint64_t>(plan.heal->text.tokens)) + " tokens, " +
-            std::to_string(plan.heal->batch) + " sequences of " + std::to_string(plan.heal->text.length) +
-            " a step, products in " + (plan.heal->bf16 ? "bf16" : "f32") + ".\n";
-  }
-  if (plan.damage) text += "\nMeasured damage of this setting (KL, short text): " + significant(*plan.damage) + ".\n";
-  return text;
 }
 
 Json summary_json(const ExecuteSummary& summary, const Plan& plan, const Options& o, std::uint64_t source) {
@@ -172,9 +42,6 @@ Json summary_json(const ExecuteSummary& summary, const Plan& plan, const Options
   if (!plan.budgets.empty()) json["budgets"] = plan.budgets;
   json["ledger"] = summary.ledger;
   json["plan_hash"] = plan_hash(plan);
-  json["blocks"] = summary.blocks;
-  json["resumed_blocks"] = summary.resumed;
-  json["calibration_tokens"] = summary.calibration_tokens;
   if (summary.heal) {
     const HealOutcome& h = *summary.heal;
     json["heal"] = {{"tokens", h.tokens},
@@ -184,6 +51,9 @@ Json summary_json(const ExecuteSummary& summary, const Plan& plan, const Options
                     {"held_out_kl", {h.held_out_before, h.held_out_after}},
                     {"trained_kl", {h.trained_before, h.trained_after}}};
   }
+  json["blocks"] = summary.blocks;
+  json["resumed_blocks"] = summary.resumed;
+  json["calibration_tokens"] = summary.calibration_tokens;
   json["seconds"] = summary.seconds;
   json["peak_resident_bytes"] = peak_resident_bytes();
   Json sites = Json::array();
@@ -232,27 +102,18 @@ Status compress(const Options& o, const Session& session) {
   if (exists && !o.dry_run && !Journal::may_be_published(out)) {
     return usage_error("[compress] " + o.out + " exists: choose another --out or remove it");
   }
-  ExecuteOptions execution;
-  execution.threads = session.common.threads;
-  execution.code_calibrated = code_calibrated;
-  execution.heal = heal_plan;
-  if (!o.max_ram.empty()) {
-    SPARING_TRY(execution.max_ram, parse_bytes(o.max_ram));
-    execution.scratch = Journal::folder_of(out).parent_path();
-    if (execution.scratch.empty()) execution.scratch = ".";
+  SPARING_TRY(const ExecuteOptions execution, execution_of(o.how, session, Journal::folder_of(out).parent_path()));
+  // A plan that nothing is written for keeps its measurements in a folder that goes away.
+  std::optional<ScratchFolder> scratch;
+  if (o.dry_run) {
+    SPARING_TRY(ScratchFolder made, ScratchFolder::create());
+    scratch.emplace(std::move(made));
   }
-  // Refused before the model is read: bad budgets, a place that cannot be written.
-  if (!o.fit.empty()) SPARING_CHECK_OK(parse_fit(o.fit));
-  if (!o.heal.empty()) SPARING_CHECK_OK(parse_heal(o.heal));
-  std::optional<Journal> journal;
-  if (!o.dry_run) {
-    SPARING_TRY(Journal opened, Journal::open(out));
-    journal.emplace(std::move(opened));
-  }
-  SPARING_TRY(const auto checkpoint, open_model(o.source));
+  SPARING_TRY(Journal journal, Journal::open(scratch ? scratch->path() / "plan" : out));
+  SPARING_TRY(const auto checkpoint, open_model(o.how.source));
   SPARING_TRY(const std::string hash, checkpoint_hash(*checkpoint));
   SPARING_TRY(const Assembler assembler, Assembler::create(checkpoint, hash));
-  SPARING_TRY(Plan plan, make_plan(o, session, assembler, journal ? &*journal : nullptr, execution));
+  SPARING_TRY(Plan plan, o.plan.empty() ? make_plan(o.how, session, assembler, journal, execution) : read_plan(o.plan));
   SPARING_TRY(const auto sites, bind_plan(plan, *checkpoint, hash));
   SPARING_CHECK_OK(assembler.predict(plan, sites));
   SPARING_CHECK_OK(check_budgets(plan));
@@ -263,15 +124,17 @@ Status compress(const Options& o, const Session& session) {
     return print(plan_table(plan, sites, source));
   }
   if (exists) {
-    if (!journal->was_published(plan_hash(plan))) {
+    if (!journal.was_published(plan_hash(plan))) {
       return usage_error("[compress] " + o.out + " exists: choose another --out or remove it");
     }
-    journal->remove();
+    journal.remove();
     note(session, o.out + " was finished by an earlier run.");
     return session.common.json ? print_json(Json{{"out", o.out}, {"bytes", plan.totals.at(std::string(kWeights))}})
                                : Status();
   }
-  SPARING_TRY(const ExecuteSummary summary, execute(plan, sites, assembler, *journal, out, execution));
+  // What to expect, before anything heavy is done.
+  if (!session.common.json) note(session, forecast_text(plan));
+  SPARING_TRY(const ExecuteSummary summary, execute(plan, sites, assembler, journal, out, execution));
   if (session.common.json) return print_json(summary_json(summary, plan, o, source));
   return print(summary_text(summary, o, source));
 }
@@ -283,68 +146,16 @@ void register_compress(CLI::App& app, Session& session) {
       add_command(app, session, kChangeGroup, "compress", "Make a smaller model, with a method or to fit a budget",
                   {"sparing compress MODEL --method gptq --bits 4 --group 64 --calib text.txt --out small",
                    "sparing compress MODEL --fit weights=72MiB --out small",
-                   "sparing compress MODEL --fit weights=72MiB --dry-run --json > plan.json",
                    "sparing compress MODEL --method gptq --bits 3 --calib text.txt --heal 51200 --out small",
+                   "sparing compress MODEL --fit weights=72MiB --dry-run --json > plan.json",
                    "sparing compress MODEL --plan plan.json --out small",
                    "sparing compress MODEL --method rtn --bits 3 --site 'layers.0.*:bits=8' --out small"});
   auto o = std::make_shared<Options>();
-  add_model(command, o->source);
-  const std::string goal = "What to do", text = "Calibration", where = "Files and resources";
-  command->add_option("--fit", o->fit, "Best uniform setting whose finished directory has at most this many bytes")
-      ->type_name("weights=SIZE")
-      ->group(goal);
-  command->add_option("--method", o->method, "Method for the linear weights ('sparing methods' lists them)")
-      ->type_name("NAME")
-      ->group(goal);
-  command->add_option("--bits", o->bits, "Bits per weight; 4 unless --fit chooses")->type_name("N")->group(goal);
-  command->add_option("--group", o->group, "Inputs per scale; 64 unless --fit chooses")->type_name("N")->group(goal);
-  command->add_option("--param", o->params, "A parameter of the method, as in --param damping=0.02; repeatable")
-      ->type_name("NAME=VALUE")
-      ->allow_extra_args(false)
-      ->group(goal);
-  command->add_option("--embed-method", o->embed_method, "Method for embedding and head, or keep")
-      ->type_name("NAME")
-      ->capture_default_str()
-      ->group(goal);
-  command->add_option("--embed-bits", o->embed_bits, "Bits of embedding and head; 8 unless --fit chooses")
-      ->type_name("N")
-      ->group(goal);
-  command
-      ->add_option("--embed-group", o->embed_group, "Inputs per scale of embedding and head; 64 unless --fit chooses")
-      ->type_name("N")
-      ->group(goal);
-  command
-      ->add_option("--site", o->sites,
-                   "Other settings for sites that a pattern matches; method is a setting; repeatable")
-      ->type_name("PATTERN:NAME=VALUE,...")
-      ->allow_extra_args(false)
-      ->group(goal);
-  command
-      ->add_option("--heal", o->heal,
-                   "After coding, train scales and norms towards the original on so many tokens of the calibration "
-                   "text, or for about so long")
-      ->type_name("TOKENS|time=TIME")
-      ->group(goal);
+  add_plan_args(command, o->how);
+  const std::string goal = "What to do", where = "Files and resources";
   command->add_option("--plan", o->plan, "Carry out this plan")->type_name("FILE")->group(goal);
   command->add_flag("--dry-run", o->dry_run, "Print the plan (with --json: plan.json) and stop")->group(goal);
-  command->add_option("--calib", o->calib, "Text file, repeatable; or self: text that the model samples [self]")
-      ->type_name("FILE|self")
-      ->allow_extra_args(false)
-      ->group(text);
-  command->add_option("--calib-tokens", o->calib_tokens, "Tokens to calibrate on")
-      ->type_name("N")
-      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40))
-      ->capture_default_str()
-      ->group(text);
-  command->add_option("--calib-length", o->calib_length, "Tokens of one sequence")
-      ->type_name("N")
-      ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 20))
-      ->capture_default_str()
-      ->group(text);
   command->add_option("--out", o->out, "Directory to write; it must not exist")->type_name("DIR")->group(where);
-  command->add_option("--max-ram", o->max_ram, "Spill calibration's activations to a file beyond this")
-      ->type_name("SIZE")
-      ->group(where);
   on_chosen(command, session, [o, &session] { return compress(*o, session); });
 }
 

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "plan/budgets.h"
 #include "text/tokenizer.h"
 
 namespace sparing {
@@ -41,6 +42,10 @@ Status Assembler::predict(Plan& plan, const std::vector<BoundSite>& sites) const
     weights.emplace_back(sites[i].site.name, std::move(weight));
   }
   SPARING_TRY(plan.totals[std::string(kWeights)], sparing_directory_bytes(model(plan, std::move(weights))));
+  if (plan.budgets.contains(kRam)) {
+    SPARING_TRY(const std::uint64_t besides, resident_besides(checkpoint_->config(), plan.context));
+    plan.totals[std::string(kRam)] = plan.totals.at(std::string(kWeights)) + besides;
+  }
   return {};
 }
 

@@ -1,7 +1,10 @@
 #include "plan/damage.h"
 
+#include <algorithm>
+
 #include "eval/engine_logits.h"
 #include "eval/evaluate.h"
+#include "eval/speed.h"
 #include "runtime/engine.h"
 
 namespace sparing {
@@ -23,19 +26,51 @@ Result<std::unique_ptr<DamageMeter>> DamageMeter::create(std::shared_ptr<const C
   return meter;
 }
 
-Result<double> DamageMeter::kl(const std::map<std::string, CodedWeight, std::less<>>& weights) const {
+namespace {
+
+using Weights = std::map<std::string, CodedWeight, std::less<>>;
+
+EngineOptions options_with(const Weights& weights, std::int64_t context, int threads) {
   EngineOptions options;
-  options.threads = threads_;
-  options.context = windows_.context;
+  options.threads = threads;
+  options.context = context;
   options.override_weight = [&](const std::string& name) -> const CodedWeight* {
     const auto found = weights.find(name);
     return found == weights.end() ? nullptr : &found->second;
   };
+  return options;
+}
+
+}  // namespace
+
+Result<double> decode_seconds(std::shared_ptr<const Checkpoint> checkpoint, const Weights& weights, int threads) {
+  constexpr std::int64_t kPrompt = 8, kWarm = 24, kTokens = 48;
+  const std::int64_t context = std::min<std::int64_t>(checkpoint->config().context, 128);
+  SPARING_TRY(const auto engine, Engine::load(std::move(checkpoint), options_with(weights, context, threads)));
+  const std::vector<Token> prompt = arbitrary_tokens(kPrompt, engine->config().vocab);
+  // Weights move to huge pages while the first tokens are decoded.
+  SPARING_CHECK_OK(measure_speed(*engine, prompt, std::min(kWarm, context - kPrompt)));
+  double best = 0;
+  for (int round = 0; round < 3; ++round) {
+    SPARING_TRY(const Speed speed, measure_speed(*engine, prompt, std::min(kTokens, context - kPrompt)));
+    best = std::max(best, speed.decode_rate());
+  }
+  if (!(best > 0)) return internal_error("[fit] no speed was measured");
+  return 1 / best;
+}
+
+Result<Estimate> DamageMeter::kl(const Weights& weights, std::int64_t windows) const {
+  const EngineOptions options = options_with(weights, windows_.context, threads_);
   SPARING_TRY(const auto engine, Engine::load(checkpoint_, options));
   EngineLogits logits(*engine);
-  SPARING_TRY(const EvalReport report, evaluate(logits, reference_.get(), windows_, engine->pool()));
+  Windows first = windows_;
+  if (windows > 0 && windows < first.count) {
+    first.count = windows;
+    first.tokens.resize(static_cast<std::size_t>(windows * first.context));
+  }
+  SPARING_TRY(const EvalReport report, evaluate(logits, reference_.get(), first, engine->pool()));
   if (!report.against) return internal_error("[fit] no divergence was measured");
-  return report.against->kld_mean.value;
+  return report.against->kld_mean;
 }
 
 }  // namespace sparing

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "eval/logits.h"
+#include "eval/statistics.h"
 #include "formats/checkpoint.h"
 #include "text/tokenizer.h"
 
@@ -22,8 +23,10 @@ class DamageMeter {
                                                      std::span<const Token> text, std::int64_t context,
                                                      std::int64_t windows, Token bos, int threads,
                                                      const std::filesystem::path& folder);
-  /// Mean KL(original || the model with these weights in place of its own).
-  Result<double> kl(const std::map<std::string, CodedWeight, std::less<>>& weights) const;
+  /// Mean KL(original || the model with these weights in place of its own), on the first `windows` (0: all).
+  Result<Estimate> kl(const std::map<std::string, CodedWeight, std::less<>>& weights, std::int64_t windows = 0) const;
+  std::int64_t windows() const { return windows_.count; }
+  std::int64_t context() const { return windows_.context; }
 
  private:
   std::shared_ptr<const Checkpoint> checkpoint_;
@@ -31,5 +34,9 @@ class DamageMeter {
   std::unique_ptr<ReferenceLogits> reference_;
   int threads_ = 0;
 };
+
+/// Seconds a token takes to decode with these weights in place of the model's own, measured.
+Result<double> decode_seconds(std::shared_ptr<const Checkpoint> checkpoint,
+                              const std::map<std::string, CodedWeight, std::less<>>& weights, int threads);
 
 }  // namespace sparing

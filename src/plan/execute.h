@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "lab/sensitivity.h"
 #include "methods/method.h"
 #include "plan/assemble.h"
 #include "plan/calibration.h"
@@ -32,6 +33,12 @@ struct HealedModel;
 /// Trains what is continuous in the store's finished blocks.
 using Healer = std::function<Result<HealedModel>(const Plan& plan, const Assembler& assembler, const BlockStore& store,
                                                  Journal& journal, const ExecuteOptions& options)>;
+/// lab/calibrate.h's calibrate and lab/sensitivity.h's measure_sensitivity.
+using Calibrator = std::function<Status(const Checkpoint& checkpoint, const std::vector<std::vector<Token>>& sequences,
+                                        const CalibrationOptions& options, SiteCoder& coder)>;
+using SensitivityMeter =
+    std::function<Result<Sensitivity>(const Checkpoint& checkpoint, const std::vector<std::vector<Token>>& sequences,
+                                      std::uint64_t seed, const CalibrationOptions& options)>;
 
 struct ExecuteOptions {
   int threads = 0;
@@ -39,6 +46,8 @@ struct ExecuteOptions {
   std::filesystem::path scratch;    ///< that file's folder; empty: the system's folder for temporary files
   Healer heal;                      ///< the lab's (plan/heal_stage.h); empty: plans that heal are refused
   CalibratedCoder code_calibrated;  ///< the lab's (plan/code_calibrated.h); empty: plans that calibrate are refused
+  Calibrator calibrate;             ///< the lab's, for the planner to look through; empty: --fit is refused
+  SensitivityMeter sensitivity;     ///< likewise
 };
 
 /// How healing went: mean KL per token, before and after, on held-out text and on what was trained on.

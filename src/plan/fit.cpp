@@ -1,236 +1,496 @@
 #include "plan/fit.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <limits>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
+#include "base/interrupt.h"
 #include "base/log.h"
 #include "base/progress.h"
-#include "base/sha256.h"
+#include "base/rng.h"
 #include "base/units.h"
+#include "plan/allocate.h"
+#include "plan/coding_cost.h"
 #include "plan/damage.h"
-#include "plan/heal_spec.h"
-#include "plan/uniform.h"
+#include "plan/database.h"
+#include "plan/evopress.h"
+#include "plan/factors.h"
+#include "plan/measurements.h"
+#include "plan/speed_table.h"
 
 namespace sparing {
 namespace {
 
-using Weights = std::map<std::string, CodedWeight, std::less<>>;
+using Json = nlohmann::ordered_json;
 
-constexpr std::int64_t kMeasureWindows = 3, kTrialTokens = 8192;
+using Table = PriceTable;
 
-bool has_param(const Method& method, std::string_view name) {
-  return std::ranges::any_of(method.params, [&](const ParamSpec& spec) { return spec.name == name; });
+constexpr std::int64_t kSensitivityTokens = 4096, kSurveyTokens = 8192;
+constexpr std::uint64_t kReferenceBytes = 512 * kMiB;  ///< most, of the original's logits on disk
+constexpr std::int64_t kMostWindows = 16, kSampleWindows = 4;
+constexpr std::size_t kOffspring = 16;
+/// A finished model may miss the speed by a tenth; drafts must be half as near.
+constexpr double kTimeTolerance = 1.05;
+constexpr std::size_t kSamples = 16, kNeighbours = 2;
+constexpr std::size_t kStates = 20'000, kSampleStates = 1'000;  ///< of the dynamic program
+
+/// "attn.q", "mlp.down", "embed": sites that share a correction.
+std::string class_of(const std::string& site) {
+  const std::string block = block_of(site);
+  return block == site ? site : site.substr(block.size() + 1);
 }
-
-/// Weight methods that a rate describes.
-std::vector<std::string> rated_methods() {
-  std::vector<std::string> names;
-  for (const Method* method : all_methods()) {
-    if (method->kind == MethodKind::weights && has_param(*method, "bits") && has_param(*method, "group")) {
-      names.emplace_back(method->name);
-    }
-  }
-  return names;
-}
-
-std::vector<Rate> rates(std::optional<std::int32_t> bits, std::optional<std::int32_t> group) {
-  std::vector<Rate> list;
-  for (std::int32_t b = bits.value_or(8); b >= bits.value_or(2); --b) {
-    for (const std::int32_t g : group ? std::vector{*group} : std::vector{32, 64, 128}) list.push_back({b, g});
-  }
-  return list;
-}
-
-Setting at_rate(const std::string& method, const Rate& rate, const ParamList& rest) {
-  Setting setting{method, {{"bits", std::to_string(rate.bits)}, {"group", std::to_string(rate.group)}}};
-  setting.params.insert(setting.params.end(), rest.begin(), rest.end());
-  return setting;
-}
-
-/// One uniform setting of everything.
-struct Trial {
-  std::string method;
-  Rate linear, embedding;
-};
 
 class Fit {
  public:
-  Fit(const FitRequest& request, const Assembler& assembler, Journal* journal, const ExecuteOptions& options)
-      : request_(request), assembler_(assembler), journal_(journal), options_(options) {
-    methods_ = request.methods.empty() ? rated_methods() : request.methods;
-  }
+  /// `most`: bytes of the directory, under all budgets of bytes.
+  Fit(const FitRequest& request, std::uint64_t most, const Assembler& assembler, Journal& journal,
+      const ExecuteOptions& options, std::string key)
+      : request_(request),
+        most_(most),
+        assembler_(assembler),
+        checkpoint_(assembler.checkpoint()),
+        journal_(journal),
+        options_(options),
+        key_(std::move(key)),
+        measured_(journal, key_ + "-kl") {}
 
   Result<Plan> solve() {
-    UniformProblem problem;
-    problem.linear = rates(request_.bits, request_.group);
-    problem.embedding = rates(request_.embed_bits, request_.embed_group);
-    problem.budget = request_.budget;
-    problem.bytes = [&](RatePair pair) -> Result<std::uint64_t> {
-      std::uint64_t most = 0;
-      for (const std::string& method : methods_) {
-        SPARING_TRY(const Plan plan,
-                    predicted({method, problem.linear[pair.linear], problem.embedding[pair.embedding]}));
-        most = std::max(most, plan.totals.at(std::string(kWeights)));
-      }
-      return most;
-    };
-    problem.damage = [&](std::optional<std::size_t> l, std::optional<std::size_t> e) -> Result<double> {
-      return rounding_damage(l ? std::optional(problem.linear[*l]) : std::nullopt,
-                             e ? std::optional(problem.embedding[*e]) : std::nullopt);
-    };
-    SPARING_TRY(const UniformAnswer answer, solve_uniform(problem));
-    Trial best{methods_.front(), problem.linear[answer.pair.linear], problem.embedding[answer.pair.embedding]};
-    double damage = answer.damage;
-    log_info("[fit] " + describe(best.linear) + "; embedding " + describe(best.embedding) + " (" +
-             std::to_string(answer.measurements) + " settings measured)");
-    if (methods_.size() > 1) {
-      damage = std::numeric_limits<double>::infinity();
-      for (const std::string& method : methods_) {
-        Trial trial = best;
-        trial.method = method;
-        SPARING_TRY(const double measured, trial_damage(trial));
-        log_info("[fit] " + method + ": KL " + std::to_string(measured));
-        if (measured < damage) {
-          damage = measured;
-          best.method = method;
-        }
-      }
-    }
-    SPARING_TRY(Plan plan, predicted(best));
-    plan.damage = damage;
-    return plan;
+    SPARING_TRY(sites_, list_options(request_, checkpoint_));
+    SPARING_CHECK_OK(drop_worthless(checkpoint_, sites_, request_.base.seed, options_.threads));
+    SPARING_CHECK_OK(check_reachable());
+    SPARING_CHECK_OK(look());
+    SPARING_CHECK_OK(time_options());
+    SPARING_TRY(Choice choice, allocate(surveyed()));
+    SPARING_CHECK_OK(code(choice));
+    SPARING_CHECK_OK(correct());
+    SPARING_TRY(choice, allocate_in_time());
+    SPARING_TRY(choice, search(std::move(choice)));
+    return finish(choice);
   }
 
  private:
-  ComposeRequest composed(const Trial& trial) const {
-    ComposeRequest request = request_.base;
-    request.linear = at_rate(trial.method, trial.linear, request_.base.linear.params);
-    request.embedding = at_rate(request_.base.embedding.method, trial.embedding, request_.base.embedding.params);
-    return request;
-  }
-
-  Result<Plan> predicted(const Trial& trial) const {
-    SPARING_TRY(Plan plan, compose_plan(composed(trial), assembler_.checkpoint(), assembler_.model_hash()));
-    SPARING_TRY(const auto sites, bind_plan(plan, assembler_.checkpoint(), assembler_.model_hash()));
-    SPARING_CHECK_OK(assembler_.predict(plan, sites));
-    plan.budgets[std::string(kWeights)] = request_.budget;
+  Plan plan_with(const std::vector<SiteOption>& chosen) const {
+    Plan plan;
+    plan.model = checkpoint_.path().filename().string();
+    plan.model_hash = assembler_.model_hash();
+    plan.seed = request_.base.seed;
+    plan.calibration = request_.base.calibration;
+    plan.heal = request_.base.heal;
+    for (std::size_t i = 0; i < sites_.size(); ++i) {
+      plan.sites.push_back(
+          {sites_[i].site.name, "weight", chosen[i].setting.method, chosen[i].setting.params, {}, std::nullopt});
+    }
     return plan;
   }
 
-  Status prepare() {
-    if (meter_) return {};
+  Result<Plan> plan_of(const std::vector<SiteOption>& chosen) const {
+    Plan plan = plan_with(chosen);
+    SPARING_TRY(const auto sites, bind_plan(plan, checkpoint_, assembler_.model_hash()));
+    if (std::ranges::none_of(sites, &BoundSite::calibrates)) plan.calibration = {};
+    if (request_.budgets.ram > 0) {
+      plan.budgets[std::string(kRam)] = request_.budgets.ram;
+      plan.context = request_.budgets.context;
+    }
+    SPARING_CHECK_OK(assembler_.predict(plan, sites));
+    if (request_.budgets.weights > 0) plan.budgets[std::string(kWeights)] = request_.budgets.weights;
+    return plan;
+  }
+
+  /// What the directory takes besides its sites, with this choice.
+  Result<std::uint64_t> overhead(const std::vector<SiteOption>& chosen) const {
+    SPARING_TRY(const Plan plan, plan_of(chosen));
+    return plan.totals.at(std::string(kWeights)) - site_cost(plan, kWeights);
+  }
+
+  Status check_reachable() {
+    std::vector<SiteOption> least;
+    for (const SurveyedSite& site : sites_) least.push_back(site.options.front());
+    SPARING_TRY(const Plan plan, plan_of(least));
+    const std::uint64_t bytes = plan.totals.at(std::string(kWeights));
+    overhead_ = bytes - site_cost(plan, kWeights);
+    if (bytes <= most_) return {};
+    const bool of_ram = request_.budgets.weights == 0 || most_ < request_.budgets.weights;
+    return resource_error("[fit] " + std::string(of_ram ? "ram leaves " : "weights=") + format_count(most_) +
+                          " bytes: the smallest reachable is " + std::to_string(bytes) + " bytes with metadata");
+  }
+
+  Status look() {
+    if (!options_.calibrate || !options_.sensitivity) {
+      return usage_error("[fit] this program cannot calibrate: use sparing-lab");
+    }
     SPARING_TRY(text_, calibration_tokens(request_.base.calibration, assembler_.checkpoint_ptr(),
-                                          assembler_.model_hash(), request_.base.seed, options_.threads, journal_));
-    SPARING_TRY(const auto tokenizer, Tokenizer::load(assembler_.checkpoint().tokenizer()));
-    const Token bos = tokenizer->adds_bos() ? tokenizer->bos() : -1;
-    SPARING_TRY(meter_, DamageMeter::create(assembler_.checkpoint_ptr(), text_.held_out,
-                                            request_.base.calibration.length, kMeasureWindows, bos, options_.threads,
-                                            journal_ ? journal_->folder() : std::filesystem::path()));
+                                          assembler_.model_hash(), request_.base.seed, options_.threads, &journal_));
+    looked_at_ = some_of(text_.sequences, kSurveyTokens);
+    log_info("[fit] measuring how much the predictions depend on each output");
+    SPARING_TRY(sensitivity_, noted_sensitivity(checkpoint_, some_of(text_.sequences, kSensitivityTokens),
+                                                request_.base.seed, key_ + "-sensitivity", journal_, options_));
+    context_.emplace(SurveyContext{checkpoint_, looked_at_, sensitivity_,
+                                   token_frequencies(text_.sequences, checkpoint_.config().vocab), request_.base.seed,
+                                   journal_, options_});
+    log_info("[fit] estimating what each option costs");
+    return survey(*context_, key_ + "-survey", sites_);
+  }
+
+  /// Nanoseconds of every option, where a speed is asked for.
+  Status time_options() {
+    if (!(request_.budgets.speed > 0)) return {};
+    log_info("[fit] timing each coding and shape on this machine");
+    SpeedTable speeds(journal_, key_ + "-times", checkpoint_.config(), options_.threads);
+    for (const SurveyedSite& site : sites_) {
+      auto& times = times_.emplace_back();
+      for (const SiteOption& option : site.options) {
+        if (interrupted()) return interrupted_error("fit", kKept);
+        SPARING_TRY(const auto terms, terms_of(site.site, option.setting));
+        SPARING_TRY(times.emplace_back(), speeds.nanoseconds(site.site, terms));
+      }
+      SPARING_CHECK_OK(speeds.keep());
+    }
+    return {};
+  }
+  Result<std::vector<CodecSpec>> terms_of(const SiteInfo& site, const Setting& setting) const {
+    if (setting.method != kKeep) {
+      SPARING_TRY(const Method* method, find_method(setting.method));
+      SPARING_TRY(const Params params, Params::make(*method, setting.params));
+      return method->codings(params, site.rows, site.cols);
+    }
+    SPARING_TRY(const CodedWeight kept, checkpoint_.weight(site.name));
+    std::vector<CodecSpec> terms;
+    for (const Term& term : kept.terms) terms.push_back(term.spec);
+    return terms;
+  }
+
+  Table surveyed() const {
+    Table table;
+    for (std::size_t i = 0; i < sites_.size(); ++i) {
+      auto& options = table.emplace_back();
+      for (std::size_t o = 0; o < sites_[i].options.size(); ++o) {
+        options.push_back({sites_[i].options[o].bytes, times_.empty() ? 0 : times_[i][o], sites_[i].damage[o]});
+      }
+    }
+    return table;
+  }
+  std::vector<SiteOption> options_of(const Choice& choice) const {
+    std::vector<SiteOption> chosen;
+    for (std::size_t i = 0; i < choice.size(); ++i) {
+      chosen.push_back(database_.sites.empty() ? sites_[i].options[choice[i]] : database_.sites[i][choice[i]].option);
+    }
+    return chosen;
+  }
+
+  /// The optimum whose whole directory fits: metadata depends on the choice, so what it takes is learnt.
+  Result<Choice> allocate(const Table& table, std::size_t states = kStates) {
+    std::uint64_t besides = overhead_;
+    const auto speed_binds = times_.empty() ? std::nullopt : std::optional(time_left());
+    for (int round = 0; round < 16 && besides < most_; ++round) {
+      SPARING_TRY(const auto choice, choose(table, most_ - besides, speed_binds, states));
+      if (!choice) break;
+      SPARING_TRY(const std::uint64_t real, overhead(options_of(*choice)));
+      if (bytes_of(table, *choice) + real <= most_) return *choice;
+      besides = std::max(besides + 64, real);
+    }
+    // A budget that holds the cheapest plan and hardly more.
+    const Choice least(table.size(), 0);
+    if (times_.empty()) {
+      SPARING_TRY(const std::uint64_t real, overhead(options_of(least)));
+      if (bytes_of(table, least) + real <= most_) return least;
+      return resource_error("[fit] " + format_count(most_) +
+                            " bytes: nothing fits with its metadata: raise the budget a little");
+    }
+    return too_slow(table);
+  }
+  double time_asked() const { return 1e9 / request_.budgets.speed; }
+  double time_left() const { return time_asked() - besides_products_; }
+  Error too_slow(const Table& table) const {
+    double least = besides_products_;
+    for (const auto& options : table) {
+      least += std::ranges::min(options, {}, &Priced::nanoseconds).nanoseconds;
+    }
+    char text[200];
+    std::snprintf(text, sizeof text,
+                  "[fit] speed=%.4gtok/s: not within the bytes asked for; the fastest codings come to about %.4g tok/s "
+                  "on this machine: ask for less, or allow more bytes",
+                  request_.budgets.speed, 1e9 / least);
+    return resource_error(text);
+  }
+
+  /// With speed asked for: what a token takes besides products is learnt from drafts, and the choice is made again.
+  Result<Choice> allocate_in_time() {
+    SPARING_TRY(Choice choice, allocate(corrected()));
+    if (times_.empty()) return choice;
+    double seconds = 0;
+    for (int round = 0; round < 4; ++round) {
+      SPARING_TRY(seconds, decode_time(choice));
+      if (seconds * 1e9 <= kTimeTolerance * time_asked()) return choice;
+      besides_products_ = seconds * 1e9 - time_of(corrected(), choice);
+      if (!(time_left() > 0)) break;
+      log_info("[fit] " + std::to_string(1 / seconds) + " tok/s on drafts: choosing again");
+      SPARING_TRY(choice, allocate(corrected()));
+    }
+    return too_slow(corrected());
+  }
+  /// Seconds a token, measured on drafts of this choice.
+  Result<double> decode_time(const Choice& choice) {
+    std::string what = "decode";
+    for (const std::size_t o : choice) what += ' ' + std::to_string(o);
+    what = short_hash(what);
+    if (const auto known = measured_.find(what)) return *known;
+    SPARING_TRY(const double seconds,
+                decode_seconds(assembler_.checkpoint_ptr(), database_.weights(sites_, choice), options_.threads));
+    SPARING_CHECK_OK(measured_.keep(what, seconds));
+    return seconds;
+  }
+
+  /// Codes the options around a choice: for each method at a site, its neighbours along the trade-off.
+  Status code(const Choice& choice) {
+    std::vector<std::vector<std::size_t>> wanted;
+    for (std::size_t i = 0; i < sites_.size(); ++i) {
+      wanted.push_back(around(sites_[i], choice[i], kNeighbours));
+      // Where the budget is that tight, the cheapest of all is a way out.
+      if (sites_[i].options[choice[i]].bytes == sites_[i].options[0].bytes && wanted.back().front() != 0) {
+        wanted.back().insert(wanted.back().begin(), 0);
+      }
+      if (times_.empty()) continue;
+      // Speed may ask for another one yet.
+      auto& list = wanted.back();
+      const auto fastest = static_cast<std::size_t>(std::ranges::min_element(times_[i]) - times_[i].begin());
+      if (std::ranges::count(list, fastest) == 0) list.insert(std::ranges::upper_bound(list, fastest), fastest);
+      std::vector<double> kept;
+      for (const std::size_t o : list) kept.push_back(times_[i][o]);
+      times_[i] = std::move(kept);
+    }
+    log_info("[fit] coding candidates");
+    SPARING_TRY(database_, code_candidates(*context_, key_, sites_, wanted));
+    if (database_.seconds_per_unit > 0) {
+      SPARING_CHECK_OK(measured_.keep("seconds a token", database_.seconds_per_token));
+      SPARING_CHECK_OK(measured_.keep("seconds a unit", database_.seconds_per_unit));
+    }
     return {};
   }
 
-  /// By plain rounding: cheap, and what it ranks first other methods on the same grid rank first too.
-  Result<double> rounding_damage(std::optional<Rate> linear, std::optional<Rate> embedding) {
-    SPARING_CHECK_OK(prepare());
-    ComposeRequest request = request_.base;
-    request.linear = linear ? at_rate("rtn", *linear, {}) : Setting{std::string(kKeep), {}};
-    request.embedding = embedding ? at_rate("rtn", *embedding, {}) : Setting{std::string(kKeep), {}};
-    request.overrides.clear();
-    return damage_of(request);
+  Status start_meter() {
+    if (meter_) return {};
+    SPARING_TRY(const auto tokenizer, Tokenizer::load(checkpoint_.tokenizer()));
+    const Token bos = tokenizer->adds_bos() ? tokenizer->bos() : -1;
+    const std::int64_t context = request_.base.calibration.length;
+    const std::uint64_t each = static_cast<std::uint64_t>(checkpoint_.config().vocab) *
+                               static_cast<std::uint64_t>(std::max<std::int64_t>(context / 2, 1)) * sizeof(float);
+    const auto windows = std::clamp<std::int64_t>(static_cast<std::int64_t>(kReferenceBytes / each), 2, kMostWindows);
+    SPARING_TRY(meter_, DamageMeter::create(assembler_.checkpoint_ptr(), text_.held_out, context, windows, bos,
+                                            options_.threads, journal_.folder()));
+    return {};
   }
 
-  Result<double> trial_damage(const Trial& trial) {
-    SPARING_CHECK_OK(prepare());
-    return damage_of(composed(trial));
+  Result<double> kl(const Choice& choice, std::int64_t windows) {
+    std::string what = std::to_string(windows);
+    for (const std::size_t o : choice) what += ' ' + std::to_string(o);
+    what = short_hash(what);
+    if (const auto known = measured_.find(what)) return *known;
+    SPARING_CHECK_OK(start_meter());
+    SPARING_TRY(const Estimate damage, meter_->kl(database_.weights(sites_, choice), windows));
+    SPARING_CHECK_OK(measured_.keep(what, damage.value));
+    return damage.value;
   }
 
-  Result<double> damage_of(const ComposeRequest& request) {
-    SPARING_TRY(Plan plan, compose_plan(request, assembler_.checkpoint(), assembler_.model_hash()));
-    SPARING_TRY(auto sites, bind_plan(plan, assembler_.checkpoint(), assembler_.model_hash()));
-    // What is kept need not be coded to be measured; calibration runs through every site all the same.
-    if (plan.calibration.tokens == 0)
-      std::erase_if(sites, [](const BoundSite& site) { return site.method == nullptr; });
-    BlockStore store(nullptr, sites);
-    auto sequences = text_.sequences;
-    if (plan.calibration.tokens > 0) {
-      sequences.resize(std::min<std::size_t>(sequences.size(), static_cast<std::size_t>(std::max<std::int64_t>(
-                                                                   1, kTrialTokens / plan.calibration.length))));
+  Table expected() const {
+    Table table;
+    for (std::size_t i = 0; i < database_.sites.size(); ++i) {
+      auto& options = table.emplace_back();
+      for (std::size_t o = 0; o < database_.sites[i].size(); ++o) {
+        const Candidate& candidate = database_.sites[i][o];
+        options.push_back({candidate.option.bytes, times_.empty() ? 0 : times_[i][o], candidate.damage});
+      }
     }
-    SPARING_CHECK_OK(code_blocks(plan, assembler_, sequences, store, options_));
-    Weights weights;
-    for (const BoundSite& site : sites) {
-      if (site.method != nullptr) weights.emplace(site.site.name, store.find(site.site.name)->weight);
+    return table;
+  }
+  Table corrected() const {
+    Table table = expected();
+    for (std::size_t i = 0; i < table.size(); ++i) {
+      for (Priced& option : table[i]) option.damage *= factor(i);
     }
-    return meter_->kl(weights);
+    return table;
+  }
+  double factor(std::size_t site) const { return factors_.by_class[classes_[site]]; }
+
+  /// Random assignments near the best one, measured whole.
+  Status correct() {
+    std::map<std::string, std::size_t> names;
+    for (const SurveyedSite& site : sites_) {
+      classes_.push_back(names.try_emplace(class_of(site.site.name), names.size()).first->second);
+    }
+    const Table table = expected();
+    Rng rng(request_.base.seed, 0x6a6f696e74);
+    std::vector<JointSample> samples;
+    Progress progress("checking damages add up", static_cast<std::int64_t>(kSamples), "sample");
+    for (std::size_t n = 0; n < kSamples; ++n) {
+      Table shaken = table;
+      std::vector<double> by_class(names.size());
+      // The first is the best assignment itself.
+      for (double& f : by_class) f = n == 0 ? 1.0 : std::exp(0.7 * rng.normal());
+      for (std::size_t i = 0; i < shaken.size(); ++i) {
+        const double f = by_class[classes_[i]] * (n == 0 ? 1.0 : std::exp(0.3 * rng.normal()));
+        for (Priced& option : shaken[i]) option.damage *= f;
+      }
+      SPARING_TRY(const Choice choice, allocate(shaken, kSampleStates));
+      JointSample sample;
+      sample.expected.resize(names.size());
+      for (std::size_t i = 0; i < choice.size(); ++i) sample.expected[classes_[i]] += table[i][choice[i]].damage;
+      SPARING_TRY(sample.measured, kl(choice, kSampleWindows));
+      sample.measured = std::max(sample.measured, 1e-9);
+      log_debug("[fit] sample " + std::to_string(n) + ": expected " +
+                std::to_string(std::accumulate(sample.expected.begin(), sample.expected.end(), 0.0)) + ", measured " +
+                std::to_string(sample.measured));
+      samples.push_back(std::move(sample));
+      progress.advance(1);
+    }
+    progress.finish();
+    factors_ = fit_factors(samples, names.size());
+    std::string text;
+    for (const auto& [name, index] : names) text += " " + name + " " + std::to_string(factors_.by_class[index]);
+    log_debug("[fit] factors:" + text + "; residual " + std::to_string(factors_.residual));
+    return {};
+  }
+
+  /// (1 + lambda) search on true damage from what the model of damage found.
+  Result<Choice> search(Choice choice) {
+    if (request_.generations == 0) return choice;
+    SPARING_CHECK_OK(start_meter());
+    SearchProblem problem;
+    const Table table = corrected();
+    std::vector<std::vector<std::size_t>> levels;  // of each site, by ascending cost, none dominated
+    Choice start;
+    for (std::size_t i = 0; i < table.size(); ++i) {
+      auto& list = levels.emplace_back();
+      auto& options = problem.sites.emplace_back();
+      for (std::size_t o = 0; o < table[i].size(); ++o) {
+        const bool helps = list.empty() || table[i][o].damage < table[i][list.back()].damage;
+        if (o == choice[i]) start.push_back(list.size());
+        if (o != choice[i] && !helps) continue;
+        list.push_back(o);
+        options.push_back({table[i][o].bytes, table[i][o].damage});
+      }
+    }
+    const auto original = [&](const Choice& at) {
+      Choice real;
+      for (std::size_t i = 0; i < at.size(); ++i) real.push_back(levels[i][at[i]]);
+      return real;
+    };
+    SPARING_TRY(const std::uint64_t besides, overhead(options_of(choice)));
+    problem.budget = most_ - besides;
+    problem.offspring = kOffspring;
+    problem.stages = {{2, 4}, {std::min<std::int64_t>(8, meter_->windows()), 1}, {meter_->windows(), 1}};
+    problem.generations = request_.generations;
+    problem.seed = request_.base.seed;
+    Progress progress("searching", request_.generations * static_cast<std::int64_t>(kOffspring + 6), "measurement");
+    problem.damage = [&](const Choice& at, std::int64_t windows) -> Result<double> {
+      progress.advance(1);
+      const Choice real = original(at);
+      // What is over a budget after all, metadata included, is no candidate.
+      SPARING_TRY(const Plan plan, plan_of(options_of(real)));
+      const bool fits = plan.totals.at(std::string(kWeights)) <= most_;
+      const bool in_time = times_.empty() || time_of(table, real) <= std::max(time_left(), time_of(table, choice));
+      if (!fits || !in_time) return std::numeric_limits<double>::infinity();
+      return kl(real, windows);
+    };
+    SPARING_TRY(const SearchAnswer answer, evopress(problem, std::move(start)));
+    progress.finish();
+    log_info("[fit] search: KL " + std::to_string(answer.start) + " -> " + std::to_string(answer.damage) + ", " +
+             std::to_string(answer.improved) + " of " + std::to_string(request_.generations) +
+             " generations found something better");
+    return original(answer.choice);
+  }
+
+  Result<Plan> finish(const Choice& choice) {
+    SPARING_TRY(Plan plan, plan_of(options_of(choice)));
+    const Table table = corrected();
+    const double sum = damage_of(table, choice);
+    for (std::size_t i = 0; i < choice.size(); ++i) {
+      plan.sites[i].damage = table[i][choice[i]].damage;
+      plan.sites[i].runner_up = runner_up(database_.sites[i], table[i], choice[i]);
+      if (!times_.empty()) {
+        plan.sites[i].costs[std::string(kTokenTime)] = static_cast<std::uint64_t>(table[i][choice[i]].nanoseconds);
+      }
+    }
+    Forecast& forecast = plan.forecast;
+    forecast.set(kDamage, sum);
+    forecast.set(kDamageError, factors_.residual);
+    SPARING_TRY(const double drafts, kl(choice, 0));
+    forecast.set(kDraftDamage, drafts);
+    plan.damage = drafts;
+    SPARING_TRY(const double seconds, decode_time(choice));
+    forecast.set(kTokensPerSecond, 1 / seconds);
+    if (request_.budgets.speed > 0) {
+      plan.budgets[std::string(kTokenTime)] = static_cast<std::uint64_t>(kTimeTolerance * time_asked());
+      plan.totals[std::string(kTokenTime)] = static_cast<std::uint64_t>(seconds * 1e9);
+    }
+    SPARING_TRY(const std::uint64_t besides, resident_besides(checkpoint_.config(), request_.budgets.context));
+    forecast.set(kResident, static_cast<double>(plan.totals.at(std::string(kWeights)) + besides));
+    SPARING_CHECK_OK(foresee_coding(plan));
+    SPARING_TRY(const double price, price_of_bytes(table, sum));
+    forecast.set(kPrice, price);
+    return plan;
+  }
+
+  Status foresee_coding(Plan& plan) const {
+    SPARING_TRY(const auto sites, bind_plan(plan, checkpoint_, assembler_.model_hash()));
+    plan.forecast.set(kPeakBytes,
+                      static_cast<double>(coding_peak(plan, sites, checkpoint_.config(), options_.max_ram)));
+    const auto token = measured_.find("seconds a token"), unit = measured_.find("seconds a unit");
+    if (!token || !unit) return {};
+    const double seconds = coding_seconds(plan, sites, *token, *unit);
+    plan.forecast.set(kCodingSeconds, seconds);
+    if (!(request_.budgets.time > 0) || seconds <= request_.budgets.time) return {};
+    return resource_error("[fit] time=" + format_duration(request_.budgets.time) +
+                          ": coding alone is expected to take " + format_duration(seconds) +
+                          ": allow that, or fewer --calib-tokens");
+  }
+
+  /// KL that a MiB more would buy, from a step of a twentieth of the budget at most.
+  Result<double> price_of_bytes(const Table& table, double damage) {
+    const std::uint64_t step = std::min<std::uint64_t>(kMiB, most_ / 20), before = most_;
+    most_ += step;
+    auto choice = allocate(table);
+    most_ = before;
+    if (!choice) return std::move(choice).error();
+    return std::max(0.0, damage - damage_of(table, *choice)) * static_cast<double>(kMiB) /
+           static_cast<double>(std::max<std::uint64_t>(step, 1));
   }
 
   const FitRequest& request_;
+  std::uint64_t most_;
   const Assembler& assembler_;
-  Journal* journal_;
+  const Checkpoint& checkpoint_;
+  Journal& journal_;
   const ExecuteOptions& options_;
-  std::vector<std::string> methods_;
+  std::string key_;
+  Measurements measured_;
+  std::vector<SurveyedSite> sites_;
+  std::vector<std::vector<double>> times_;  ///< nanoseconds by site and option, as in the table in use
+  double besides_products_ = 0;             ///< nanoseconds a token, learnt from drafts
+  std::uint64_t overhead_ = 0;              ///< what the cheapest plan's directory has besides its sites
   CalibrationTokens text_;
+  std::vector<std::vector<Token>> looked_at_;
+  Sensitivity sensitivity_;
+  std::optional<SurveyContext> context_;
+  CandidateDatabase database_;
   std::unique_ptr<DamageMeter> meter_;
+  std::vector<std::size_t> classes_;
+  DamageFactors factors_;
 };
-
-/// Everything that decides the answer, as a key for the journal's note.
-std::string note_key(const FitRequest& request, const std::string& model_hash) {
-  nlohmann::ordered_json key = {{"fit", request.budget},
-                                {"model", model_hash},
-                                {"methods", request.methods},
-                                {"bits", request.bits.value_or(0)},
-                                {"group", request.group.value_or(0)},
-                                {"embed_bits", request.embed_bits.value_or(0)},
-                                {"embed_group", request.embed_group.value_or(0)},
-                                {"linear", request.base.linear.params},
-                                {"embed_method", request.base.embedding.method},
-                                {"embedding", request.base.embedding.params},
-                                {"seed", request.base.seed},
-                                {"tokens", request.base.calibration.tokens},
-                                {"length", request.base.calibration.length},
-                                {"self", request.base.calibration.self}};
-  if (request.base.heal) key["heal"] = heal_recipe(*request.base.heal);
-  for (const SiteOverride& change : request.base.overrides) {
-    key["overrides"].push_back({{"pattern", change.pattern}, {"settings", change.settings}});
-  }
-  for (const CalibrationFile& file : request.base.calibration.files) key["texts"].push_back(file.sha256);
-  const std::string text = key.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
-  return "fit-" + sha256_hex(std::as_bytes(std::span(text))).substr(0, 32);
-}
 
 }  // namespace
 
-Result<std::uint64_t> parse_fit(const std::string& text) {
-  const auto refused = [&](const std::string& why) {
-    return usage_error("[fit] '" + text + "': " + why + "; write --fit weights=72MiB");
-  };
-  std::optional<std::uint64_t> budget;
-  for (std::size_t begin = 0; begin <= text.size();) {
-    const std::size_t end = std::min(text.find(',', begin), text.size());
-    const std::string part = text.substr(begin, end - begin);
-    begin = end + 1;
-    const auto equals = part.find('=');
-    const std::string resource = part.substr(0, equals);
-    if (equals == std::string::npos) return refused("'" + part + "' names no amount");
-    if (resource != kWeights) return refused("a budget of '" + resource + "' is not known here");
-    if (budget) return refused("weights is given twice");
-    SPARING_TRY(budget, parse_bytes(part.substr(equals + 1)));
-    if (*budget == 0) return refused("a budget of zero holds no model");
+Result<Plan> fit(const FitRequest& request, const Assembler& assembler, Journal& journal,
+                 const ExecuteOptions& options) {
+  const std::string key = fit_key(request, assembler.model_hash());
+  if (const auto noted = journal.note(key)) {
+    if (auto plan = plan_from_json(*noted); plan.ok()) return plan;
   }
-  return *budget;
-}
-
-Result<Plan> fit_uniform(const FitRequest& request, const Assembler& assembler, Journal* journal,
-                         const ExecuteOptions& options) {
-  const std::string key = note_key(request, assembler.model_hash());
-  if (journal != nullptr) {
-    if (const auto noted = journal->note(key)) {
-      if (auto plan = plan_from_json(*noted); plan.ok()) return plan;
-    }
-  }
-  Fit fit(request, assembler, journal, options);
-  SPARING_TRY(Plan plan, fit.solve());
-  if (journal != nullptr) SPARING_CHECK_OK(journal->keep_note(key, plan_to_json(plan)));
+  SPARING_TRY(const std::uint64_t most, most_bytes(request.budgets, assembler.checkpoint().config()));
+  SPARING_TRY(Plan plan, Fit(request, most, assembler, journal, options, key).solve());
+  SPARING_CHECK_OK(journal.keep_note(key, plan_to_json(plan)));
   return plan;
 }
 

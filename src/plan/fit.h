@@ -1,35 +1,48 @@
 #pragma once
-// `compress --fit weights=72MiB`: the best uniform setting (bits, group and method of the linear weights; bits and
-// group of embedding and head) whose finished directory fits, by measured damage.
+// `--fit weights=72MiB,speed=60tok/s`: for every site the option, of all that there are, with which the whole model
+// does the least damage within the budgets.
+//
+// Damage is measured at three depths, each checked on the next: an estimate for every option from one backward and one
+// forward pass of the original (plan/survey.h); whole assignments of coded candidates near the best one, which correct
+// the estimate class by class (plan/factors.h); a search on true damage (plan/evopress.h). Allocation is a knapsack
+// (plan/knapsack.h), or an integer program where speed binds too (plan/milp.h). Everything measured is noted in the
+// journal: a killed run goes on to the same plan.
 
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "plan/assemble.h"
+#include "plan/budgets.h"
 #include "plan/calibration.h"
 #include "plan/compose.h"
 #include "plan/execute.h"
+#include "plan/survey.h"
 
 namespace sparing {
 
 struct FitRequest {
-  std::uint64_t budget = 0;  ///< bytes of the finished directory
+  FitBudgets budgets;
   /// What the user pinned; empty or nothing: free.
-  std::vector<std::string> methods;
+  std::vector<std::string> methods, embed_methods;
   std::optional<std::int32_t> bits, group, embed_bits, embed_group;
+  std::int64_t generations = 0;  ///< of the search on true damage
   /// Further settings of the linear weights (--param), overrides, calibration and seed. Its methods, bits and groups
-  /// are the solver's to fill in.
+  /// are the solver's to fill in; overrides pin or limit (plan/options.h).
   ComposeRequest base;
 };
 
-/// "weights=72MiB". Errors: resources that are not known yet (by name), a budget of zero, two of the same.
-Result<std::uint64_t> parse_fit(const std::string& text);
+/// Every site with the options that the request allows there. Errors: an override that matches no site, and those of
+/// site_options().
+Result<std::vector<SurveyedSite>> list_options(const FitRequest& request, const Checkpoint& checkpoint);
 
-/// Measures and solves. What was found is noted in the journal, if there is one, so that a restarted run does not
-/// measure again. The plan comes back bound and predicted, its budget filled in.
-Result<Plan> fit_uniform(const FitRequest& request, const Assembler& assembler, Journal* journal,
-                         const ExecuteOptions& options);
+/// Everything that decides the answer, as a key for the journal's notes.
+std::string fit_key(const FitRequest& request, const std::string& model_hash);
+
+/// Measures and solves. What was found is noted in the journal, so that a restarted run does not measure again. The
+/// plan comes back bound and predicted, its budgets and forecast filled in. Errors: budgets that cannot be met (the
+/// message has what comes nearest), a program without the lab.
+Result<Plan> fit(const FitRequest& request, const Assembler& assembler, Journal& journal,
+                 const ExecuteOptions& options);
 
 }  // namespace sparing

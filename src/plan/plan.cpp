@@ -56,13 +56,18 @@ Status check_budgets(const Plan& plan) {
   for (const auto& [resource, limit] : plan.budgets) {
     const auto total = plan.totals.find(resource);
     if (total == plan.totals.end()) {
-      return input_error("[plan] budget '" + resource + "': no total is predicted for it; budgets known here: weights");
+      return input_error("[plan] budget '" + resource + "': no total is predicted for it; give it with 'sparing plan'");
     }
-    if (total->second > limit) {
-      return resource_error("[plan] " + resource + ": the sites add up to " + format_count(total->second) +
-                            " bytes with metadata, over the budget of " + format_count(limit) +
-                            ": choose fewer bits somewhere or raise the budget");
+    if (total->second <= limit) continue;
+    if (resource == kTokenTime) {
+      return resource_error("[plan] speed: a token takes " + format_count(total->second / 1000) +
+                            " microseconds, over the budget of " + format_count(limit / 1000) +
+                            ": choose faster codings somewhere or ask for less");
     }
+    return resource_error("[plan] " + resource + ": the sites add up to " + format_count(total->second) +
+                          " bytes with " + (resource == kRam ? "what running takes" : "metadata") +
+                          ", over the budget of " + format_count(limit) +
+                          ": choose fewer bits somewhere or raise the budget");
   }
   return {};
 }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "plan/forecast.h"
 
 namespace sparing {
 
@@ -21,6 +22,8 @@ inline constexpr int kPlanVersion = 1;
 inline constexpr std::string_view kKeep = "keep";
 /// The resource that the finished directory's bytes are counted under.
 inline constexpr std::string_view kWeights = "weights";
+/// Bytes resident while it runs; nanoseconds that products take to decode one token.
+inline constexpr std::string_view kRam = "ram", kTokenTime = "ns_per_token";
 
 using ParamList = std::vector<std::pair<std::string, std::string>>;
 /// Amounts by resource ("weights": bytes of the finished directory).
@@ -51,6 +54,15 @@ struct HealSpec {
   bool operator==(const HealSpec&) const = default;
 };
 
+/// What a site would have next if its share of the budget grew.
+struct RunnerUp {
+  std::string method;
+  ParamList params;  ///< those that differ from the choice's
+  std::uint64_t bytes = 0;
+  double damage = 0;
+  bool operator==(const RunnerUp&) const = default;
+};
+
 struct SiteChoice {
   std::string site;  ///< canonical name
   std::string kind = "weight";
@@ -58,6 +70,7 @@ struct SiteChoice {
   ParamList params;              ///< complete, in the method's order
   Costs costs;                   ///< predicted
   std::optional<double> damage;  ///< predicted or measured KL of this choice alone, where known
+  std::optional<RunnerUp> runner_up = {};
   bool operator==(const SiteChoice&) const = default;
 };
 
@@ -71,6 +84,8 @@ struct Plan {
   std::vector<SiteChoice> sites;  ///< in the model's order
   Costs totals;                   ///< predicted; "weights" counts every byte of the finished directory
   std::optional<double> damage;   ///< KL of the whole plan on the calibration text, where measured
+  std::int64_t context = 0;       ///< positions that a budget of ram is for; 0: what the runtime takes by itself
+  Forecast forecast = {};         ///< of a plan that a solver made
   bool operator==(const Plan&) const = default;
 };
 

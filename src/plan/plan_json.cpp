@@ -73,7 +73,7 @@ Result<double> real_of(const Json& value, const std::string& where) {
 namespace {
 
 Result<Costs> costs_of(const Json& value, const std::string& where) {
-  SPARING_CHECK_OK(check_fields(value, where, {}, {kWeights}));
+  SPARING_CHECK_OK(check_fields(value, where, {}, {kWeights, kRam, kTokenTime}));
   Costs costs;
   for (const auto& item : value.items()) {
     SPARING_TRY(const std::uint64_t amount, count_of(item.value(), where + " " + item.key()));
@@ -145,9 +145,19 @@ Result<CalibrationSpec> calibration_of(const Json& value) {
   return text_spec_of(value, where);
 }
 
+Result<RunnerUp> runner_up_of(const Json& value, const std::string& where) {
+  SPARING_CHECK_OK(check_fields(value, where, {"method", "params", "bytes", "damage"}, {}));
+  RunnerUp next;
+  SPARING_TRY(next.method, text_of(value["method"], where + " method"));
+  SPARING_TRY(next.params, params_of(value["params"], where + " params"));
+  SPARING_TRY(next.bytes, count_of(value["bytes"], where + " bytes"));
+  SPARING_TRY(next.damage, real_of(value["damage"], where + " damage"));
+  return next;
+}
+
 Result<SiteChoice> site_of(const Json& value, std::size_t number) {
   std::string where = "site " + std::to_string(number);
-  SPARING_CHECK_OK(check_fields(value, where, {"site", "method"}, {"kind", "params", "costs", "damage"}));
+  SPARING_CHECK_OK(check_fields(value, where, {"site", "method"}, {"kind", "params", "costs", "damage", "runner_up"}));
   SiteChoice site;
   SPARING_TRY(site.site, text_of(value["site"], where));
   where = "site " + shown(site.site);
@@ -164,6 +174,9 @@ Result<SiteChoice> site_of(const Json& value, std::size_t number) {
   if (value.contains("damage")) {
     SPARING_TRY(site.damage, real_of(value["damage"], where + " damage"));
   }
+  if (value.contains("runner_up")) {
+    SPARING_TRY(site.runner_up, runner_up_of(value["runner_up"], where + " runner_up"));
+  }
   return site;
 }
 
@@ -175,6 +188,12 @@ Json plain_value(const std::string& text) {
   // Only where the number reads back as the same text; "1e2" or "007" stay strings.
   if (parsed.is_number() && parsed.dump() == text) return parsed;
   return text;
+}
+
+Json params_object(const ParamList& params) {
+  Json object = Json::object();
+  for (const auto& [name, value] : params) object[name] = plain_value(value);
+  return object;
 }
 
 Json costs_object(const Costs& costs) {
@@ -209,14 +228,21 @@ std::string plan_to_json(const Plan& plan) {
   text += line("calibration", text_spec_to_json(plan.calibration));
   if (plan.heal) text += line("heal", heal_to_json(*plan.heal));
   text += line("totals", totals);
+  if (plan.context > 0) text += line("context", plan.context);
+  if (!plan.forecast.values.empty()) text += line("forecast", to_json(plan.forecast));
   text += " \"sites\": [";
   for (std::size_t i = 0; i < plan.sites.size(); ++i) {
     const SiteChoice& site = plan.sites[i];
-    Json params = Json::object();
-    for (const auto& [name, value] : site.params) params[name] = plain_value(value);
-    Json entry = {{"site", site.site}, {"kind", site.kind}, {"method", site.method}, {"params", std::move(params)}};
+    Json entry = {
+        {"site", site.site}, {"kind", site.kind}, {"method", site.method}, {"params", params_object(site.params)}};
     entry["costs"] = costs_object(site.costs);
     if (site.damage) entry["damage"] = *site.damage;
+    if (site.runner_up) {
+      entry["runner_up"] = {{"method", site.runner_up->method},
+                            {"params", params_object(site.runner_up->params)},
+                            {"bytes", site.runner_up->bytes},
+                            {"damage", site.runner_up->damage}};
+    }
     text += (i == 0 ? "\n  " : ",\n  ") + entry.dump(-1, ' ', false, Json::error_handler_t::replace);
   }
   text += "\n ]\n}\n";
@@ -248,7 +274,7 @@ Result<Plan> plan_from_json(std::string_view text) {
     return plan_error("version", std::to_string(version) + " is unknown: this build reads version 1");
   }
   SPARING_CHECK_OK(check_fields(root, "top level", {"version", "model_hash", "sites"},
-                                {"model", "seed", "budgets", "calibration", "heal", "totals"}));
+                                {"model", "seed", "budgets", "calibration", "heal", "totals", "context", "forecast"}));
   Plan plan;
   SPARING_TRY(plan.model_hash, text_of(root["model_hash"], "model_hash"));
   if (root.contains("model")) {
@@ -265,6 +291,12 @@ Result<Plan> plan_from_json(std::string_view text) {
   }
   if (root.contains("heal")) {
     SPARING_TRY(plan.heal, heal_from_json(root["heal"]));
+  }
+  if (root.contains("context")) {
+    SPARING_TRY(plan.context, tokens_of(root["context"], "context"));
+  }
+  if (root.contains("forecast")) {
+    SPARING_TRY(plan.forecast, forecast_from_json(root["forecast"]));
   }
   if (root.contains("totals")) {
     Json totals = root["totals"];

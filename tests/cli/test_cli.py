@@ -67,9 +67,9 @@ class Frame(Case):
         self.assertRegex(self.ok('--version').stdout, r'^sparing \d+\.\d+\.\d+\n$')
         self.assertLess(time.monotonic() - start, 1.0)
         top = self.ok('--help').stdout
-        for command in ['inspect', 'verify', 'eval', 'methods', 'convert', 'compress', 'run', 'chat', 'bench']:
+        for command in ['inspect', 'verify', 'eval', 'methods', 'convert', 'plan', 'compress', 'run', 'chat', 'bench']:
             self.assertIn(f'  {command} ', top)
-            if command != 'compress':
+            if command not in ('plan', 'compress'):
                 self.assertIn('Examples:\n', self.ok(command, '--help').stdout)
 
     def test_usage(self):

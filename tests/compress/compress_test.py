@@ -201,6 +201,45 @@ class Compress(unittest.TestCase):
             self.assertEqual(report['bytes'], size(self.folder / f'fit{budget}'))
         self.assertEqual(damages, sorted(damages, reverse=True), 'more bytes, less damage')
 
+    def test_fit_beats_one_setting_for_all_at_equal_bytes(self):
+        for bits in (3, 4):
+            words = ['--bits', str(bits), '--group', '64', '--embed-bits', str(bits + 1)]
+            uniform = self.ok('--method', 'gptq', *words, '--param', 'correct=1', *CALIB, out=f'uniform{bits}')
+            fitted = self.ok('--fit', f'weights={uniform["bytes"]}', *CALIB, out=f'fitted{bits}')
+            self.assertLessEqual(fitted['bytes'], uniform['bytes'])
+            damages = []
+            for out in (f'uniform{bits}', f'fitted{bits}'):
+                done = sparing('eval', self.folder / out, '--against', MODEL, '--text', TEXT, '--ctx', '256', '--chunks', '12', '--json')
+                damages.append(json.loads(done.stdout)['kld_mean'])
+            self.assertLess(damages[1], damages[0], f'{bits} bits: {damages}')
+
+    def test_plan_is_written_edited_and_carried_out(self):
+        path = self.folder / 'plan.json'
+        done = sparing('plan', MODEL, '--fit', 'weights=180000,ram=80MiB@128', '--site', 'layers.0.*:bits=4..5', *CALIB, '--out', path)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for word in ('finished directory', 'memory when it runs', 'tok/s', 'damage', 'uncertainty'):
+            self.assertIn(word, done.stdout)
+        self.assertEqual([p.name for p in self.folder.iterdir()], ['plan.json'])
+        plan = json.loads(path.read_text())
+        self.assertLessEqual(plan['totals']['weights'], 180_000)
+        self.assertLessEqual(plan['totals']['ram'], 80 << 20)
+        for site in plan['sites']:
+            if site['site'].startswith('layers.0.'):
+                self.assertIn(site['params']['bits'], (4, 5))
+        self.refused('exists', '--method', 'rtn', '--out', path)
+        report = self.ok('--plan', path, out='small')
+        self.assertEqual(report['bytes'], plan['totals']['weights'])
+        self.assertEqual(size(self.out), report['bytes'])
+
+    def test_budgets_that_cannot_be_met_say_what_comes_nearest(self):
+        self.refused('besides the weights', '--fit', 'ram=1MiB', *CALIB, '--out', self.out)
+        self.refused("'colour'", '--fit', 'colour=red', *CALIB, '--out', self.out)
+        self.refused('twice', '--fit', 'weights=1MB,weights=2MB', *CALIB, '--out', self.out)
+        self.refused('matches no site', '--fit', 'weights=1MB', '--site', 'layers.99.*:bits=8', *CALIB, '--out', self.out)
+        done = sparing('compress', MODEL, '--fit', 'weights=200000,speed=100000000tok/s', *CALIB, '--out', self.out)
+        self.assertEqual(done.returncode, 4, done.stderr)
+        self.assertIn('the fastest codings come to about', done.stderr)
+
     def test_bad_input_leaves_nothing_behind(self):
         self.refused('zero', '--fit', 'weights=0', '--out', self.out)
         self.refused('nothing to do', '--out', self.out)

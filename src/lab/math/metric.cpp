@@ -85,4 +85,22 @@ Result<Metric> make_metric(std::span<const float> second_moment, std::int64_t co
   }
 }
 
+Result<std::shared_ptr<const Metric>> MetricCache::get(const Statistics& statistics, const MetricOptions& options,
+                                                       ThreadPool& pool) {
+  const std::lock_guard lock(mutex_);
+  std::shared_ptr<const Metric>& known = known_[{options.damping, options.descending}];
+  if (!known) {
+    SPARING_TRY(Metric made, make_metric(statistics.second_moment, statistics.cols, options, pool));
+    known = std::make_shared<const Metric>(std::move(made));
+  }
+  return known;
+}
+
+Result<std::shared_ptr<const Metric>> metric_of(const Statistics& statistics, const MetricOptions& options,
+                                                ThreadPool& pool) {
+  if (statistics.metrics != nullptr) return statistics.metrics->get(statistics, options, pool);
+  SPARING_TRY(Metric made, make_metric(statistics.second_moment, statistics.cols, options, pool));
+  return std::make_shared<const Metric>(std::move(made));
+}
+
 }  // namespace sparing::math

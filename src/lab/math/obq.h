@@ -3,12 +3,17 @@
 // descent, closed-form scales. Errors are measured in the metric H = sum_t x_t x_t' of the inputs: |e|_H^2 = e H e'.
 
 #include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
 #include "base/thread_pool.h"
 #include "lab/math/grid.h"
+#include "lab/math/statistics.h"
 
 namespace sparing::math {
 
@@ -30,6 +35,20 @@ struct MetricOptions {
 /// (no signal at all) becomes the identity.
 Result<Metric> make_metric(std::span<const float> second_moment, std::int64_t cols, const MetricOptions& options,
                            ThreadPool& pool);
+
+/// Metrics of one matrix of second moments, by their options: made once each. Thread-safe.
+class MetricCache {
+ public:
+  Result<std::shared_ptr<const Metric>> get(const Statistics& statistics, const MetricOptions& options,
+                                            ThreadPool& pool);
+
+ private:
+  std::mutex mutex_;
+  std::map<std::pair<double, bool>, std::shared_ptr<const Metric>> known_;
+};
+/// make_metric of the statistics' second moments, or what their cache has of it.
+Result<std::shared_ptr<const Metric>> metric_of(const Statistics& statistics, const MetricOptions& options,
+                                                ThreadPool& pool);
 
 struct FeedbackOptions {
   std::int64_t block = 128;     ///< inputs between two matrix products

@@ -6,6 +6,10 @@
 
 namespace sparing {
 
+namespace math {
+class MetricCache;
+}
+
 /// Sums over the calibration tokens t, at one site: x_t its input in the model as coded so far, x0_t in the original
 /// model; r_t and r0_t, likewise, what its output is added to (the residual stream), where it is added to anything.
 struct Statistics {
@@ -16,6 +20,9 @@ struct Statistics {
   std::span<const float> input_damage = {};
   /// The damage that the output joins: sum (r0 - r) x', [rows, cols]. Empty unless asked for, or where there is none.
   std::span<const float> residual_damage = {};
+  /// Keeps what is factored from second_moment for other codings of the same inputs (math::metric_of); null: nothing
+  /// is.
+  math::MetricCache* metrics = nullptr;
 };
 
 }  // namespace sparing

@@ -3,6 +3,7 @@
 // coordinate descent over the codes. A row that rounding serves better keeps rounding.
 
 #include <algorithm>
+#include <memory>
 
 #include "methods/int_grid.h"
 #include "methods/second_order.h"
@@ -90,20 +91,22 @@ Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
   const std::int64_t rows = problem.rows, cols = problem.cols;
   ThreadPool pool(problem.threads);
   const double damping = params.real("damping");
-  SPARING_TRY(math::Metric metric,
-              math::make_metric(problem.statistics->second_moment, cols,
-                                {.damping = damping, .descending = params.flag("act_order")}, pool));
+  SPARING_TRY(const std::shared_ptr<const math::Metric> as_given,
+              math::metric_of(*problem.statistics, {.damping = damping, .descending = params.flag("act_order")}, pool));
   SiteResult result;
   result.weight.rows = rows;
   result.weight.cols = cols;
   std::vector<float> original(problem.weight.begin(), problem.weight.end());
-  std::vector<float> target = corrected_weight(problem, metric, params.real("correct"), pool);
+  std::vector<float> target = corrected_weight(problem, *as_given, params.real("correct"), pool);
+  math::Metric reordered;
   if (permutes(params)) {
-    result.weight.input = permutation_of(metric.order);
-    reorder_columns(metric.order, target);
-    reorder_columns(metric.order, original);
-    reorder(metric);
+    reordered = *as_given;
+    result.weight.input = permutation_of(reordered.order);
+    reorder_columns(reordered.order, target);
+    reorder_columns(reordered.order, original);
+    reorder(reordered);
   }
+  const math::Metric& metric = permutes(params) ? reordered : *as_given;
   const SecondOrderCoding coding = code_second_order(target, rows, metric,
                                                      {.spec = spec,
                                                       .clip = int_grid_clip(params),

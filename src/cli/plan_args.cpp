@@ -1,0 +1,235 @@
+#include "cli/plan_args.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "base/units.h"
+#include "lab/sensitivity.h"
+#include "plan/code_calibrated.h"
+#include "plan/heal_spec.h"
+#include "plan/heal_stage.h"
+
+namespace sparing::cli {
+namespace {
+
+constexpr std::int32_t kEmbedBits = 8, kGroup = 64, kBits = 4;
+
+/// "gptq|rtn"
+std::vector<std::string> names_of(const std::string& text) {
+  std::vector<std::string> names;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find('|', begin), text.size());
+    names.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return names;
+}
+
+Result<ComposeRequest> compose_request(const PlanArgs& o, const Session& session, const ModelConfig& config) {
+  ComposeRequest request;
+  for (const std::string& text : o.params) {
+    SPARING_TRY(auto param, parse_param(text));
+    request.linear.params.push_back(std::move(param));
+  }
+  request.linear.method = o.method;
+  request.embedding.method = o.embed_method.empty() ? "rtn" : o.embed_method;
+  for (const std::string& text : o.sites) {
+    SPARING_TRY(SiteOverride change, parse_override(text));
+    request.overrides.push_back(std::move(change));
+  }
+  request.seed = session.common.seed;
+  SPARING_TRY(request.calibration, describe_calibration(o.calib.empty() ? std::vector<std::string>{"self"} : o.calib,
+                                                        o.calib_tokens, o.calib_length, config));
+  return request;
+}
+
+constexpr std::string_view kNoHealing = "none";
+
+HealSpec heal_on(const CalibrationSpec& text) {
+  HealSpec heal;
+  heal.text = text;
+  heal.bf16 = heals_fast_in_bf16();
+  return heal;
+}
+
+/// How to heal, as asked; nothing where that is not asked.
+Result<std::optional<HealSpec>> heal_spec(const PlanArgs& o, const CalibrationSpec& text, const Assembler& assembler,
+                                          Journal& journal, const ExecuteOptions& execution) {
+  std::optional<HealSpec> spec;
+  if (o.heal.empty() || o.heal == kNoHealing) return spec;
+  SPARING_TRY(const auto asked, parse_heal(o.heal));
+  spec = heal_on(text);
+  if (const auto* time = std::get_if<HealTime>(&asked)) {
+    SPARING_TRY(spec->text.tokens, heal_tokens_for(time->seconds, *spec, assembler, &journal, execution));
+  } else {
+    spec->text.tokens = std::max(std::get<HealTokens>(asked).tokens, spec->text.length);
+  }
+  return spec;
+}
+
+/// What a fitted plan heals on where nothing is said: what its time leaves over, else once through the text.
+Status heal_by_default(Plan& plan, const CalibrationSpec& text, double time, double spent, const Assembler& assembler,
+                       Journal& journal, const ExecuteOptions& execution) {
+  HealSpec heal = heal_on(text);
+  if (time > 0) {
+    const double coding = plan.forecast.has(kCodingSeconds) ? plan.forecast.at(kCodingSeconds) : 0;
+    if (const double left = time - spent - coding; left <= 0) return {};
+    SPARING_TRY(heal.text.tokens, heal_tokens_for(time - spent - coding, heal, assembler, &journal, execution));
+  }
+  plan.heal = std::move(heal);
+  return {};
+}
+
+/// bits and group go in front of what --param adds, where the method has them.
+Result<Setting> with_rate(Setting setting, std::optional<std::int32_t> bits, std::optional<std::int32_t> group,
+                          std::int32_t default_bits) {
+  if (setting.method == kKeep) return setting;
+  SPARING_TRY(const Method* method, find_method(setting.method));
+  const auto put = [&](const std::string& name, std::optional<std::int32_t> given, std::int32_t otherwise) -> Status {
+    if (std::ranges::none_of(method->params, [&](const ParamSpec& spec) { return spec.name == name; })) {
+      if (!given) return {};
+      return usage_error("[compress] --" + name + ": " + setting.method + " has no such parameter; 'sparing methods " +
+                         setting.method + "' lists those that it has");
+    }
+    setting.params.insert(setting.params.begin(), {name, std::to_string(given.value_or(otherwise))});
+    return {};
+  };
+  SPARING_CHECK_OK(put("group", group, kGroup));
+  SPARING_CHECK_OK(put("bits", bits, default_bits));
+  return setting;
+}
+
+}  // namespace
+
+Status check_plan_args(const PlanArgs& args, const std::string& command) {
+  if (args.fit.empty() && args.method.empty()) {
+    return usage_error("[" + command + "] nothing to do: give --method (gptq, rtn, ...) or --fit weights=72MiB" +
+                       (command == "compress" ? ", or --plan FILE" : ""));
+  }
+  for (const std::string& text : {args.method, args.embed_method}) {
+    const auto names = names_of(text);
+    if (args.fit.empty() && names.size() > 1) {
+      return usage_error("[" + command + "] " + text + ": several methods go with --fit");
+    }
+    for (const std::string& name : names) {
+      if (name != kKeep) SPARING_CHECK_OK(find_method(name));
+    }
+  }
+  if (!args.fit.empty()) SPARING_CHECK_OK(parse_fit(args.fit));
+  if (!args.heal.empty() && args.heal != kNoHealing) SPARING_CHECK_OK(parse_heal(args.heal));
+  return {};
+}
+
+Result<ExecuteOptions> execution_of(const PlanArgs& args, const Session& session,
+                                    const std::filesystem::path& scratch) {
+  ExecuteOptions execution;
+  execution.threads = session.common.threads;
+  execution.code_calibrated = code_calibrated;
+  execution.heal = heal_plan;
+  execution.calibrate = calibrate;
+  execution.sensitivity = measure_sensitivity;
+  if (args.max_ram.empty()) return execution;
+  SPARING_TRY(execution.max_ram, parse_bytes(args.max_ram));
+  execution.scratch = scratch.empty() ? "." : scratch;
+  return execution;
+}
+
+Result<Plan> make_plan(const PlanArgs& o, const Session& session, const Assembler& assembler, Journal& journal,
+                       const ExecuteOptions& execution) {
+  SPARING_TRY(ComposeRequest request, compose_request(o, session, assembler.checkpoint().config()));
+  SPARING_TRY(request.heal, heal_spec(o, request.calibration, assembler, journal, execution));
+  if (o.fit.empty()) {
+    SPARING_TRY(request.linear, with_rate(std::move(request.linear), o.bits, o.group, kBits));
+    SPARING_TRY(request.embedding, with_rate(std::move(request.embedding), o.embed_bits, o.embed_group, kEmbedBits));
+    return compose_plan(request, assembler.checkpoint(), assembler.model_hash());
+  }
+  FitRequest fit;
+  SPARING_TRY(fit.budgets, parse_fit(o.fit));
+  fit.methods = names_of(o.method);
+  fit.embed_methods = names_of(o.embed_method);
+  fit.generations = o.generations;
+  fit.bits = o.bits;
+  fit.group = o.group;
+  fit.embed_bits = o.embed_bits;
+  fit.embed_group = o.embed_group;
+  const CalibrationSpec text = request.calibration;
+  fit.base = std::move(request);
+  const auto start = std::chrono::steady_clock::now();
+  SPARING_TRY(Plan plan, sparing::fit(fit, assembler, journal, execution));
+  if (!o.heal.empty()) return plan;
+  const double spent = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  SPARING_CHECK_OK(heal_by_default(plan, text, fit.budgets.time, spent, assembler, journal, execution));
+  return plan;
+}
+
+void add_plan_args(CLI::App* command, PlanArgs& args) {
+  add_model(command, args.source);
+  const std::string goal = "What to do", text = "Calibration";
+  command
+      ->add_option(
+          "--fit", args.fit,
+          "Least damage within budgets: bytes of the finished directory, memory when it runs, speed, time to make it")
+      ->type_name("weights=SIZE,ram=SIZE@CONTEXT,speed=RATE,time=TIME")
+      ->group(goal);
+  command
+      ->add_option("--method", args.method,
+                   "Method for the linear weights ('sparing methods' lists them); with --fit several, as in 'gptq|rtn'")
+      ->type_name("NAME")
+      ->group(goal);
+  command->add_option("--bits", args.bits, "Bits per weight; 4 unless --fit chooses")->type_name("N")->group(goal);
+  command->add_option("--group", args.group, "Inputs per scale; 64 unless --fit chooses")->type_name("N")->group(goal);
+  command->add_option("--param", args.params, "A parameter of the method, as in --param damping=0.02; repeatable")
+      ->type_name("NAME=VALUE")
+      ->allow_extra_args(false)
+      ->group(goal);
+  command
+      ->add_option("--embed-method", args.embed_method,
+                   "Method for embedding and head, or keep; rtn unless --fit chooses")
+      ->type_name("NAME")
+      ->group(goal);
+  command->add_option("--embed-bits", args.embed_bits, "Bits of embedding and head; 8 unless --fit chooses")
+      ->type_name("N")
+      ->group(goal);
+  command
+      ->add_option("--embed-group", args.embed_group, "Inputs per scale of embedding and head; 64 unless --fit chooses")
+      ->type_name("N")
+      ->group(goal);
+  command
+      ->add_option(
+          "--site", args.sites,
+          "Other settings for sites that a pattern matches; method is a setting; repeatable. With --fit limits: "
+          "bits=3..6, group=32|64, method=!rtn")
+      ->type_name("PATTERN:NAME=VALUE,...")
+      ->allow_extra_args(false)
+      ->group(goal);
+  command->add_option("--search", args.generations, "With --fit: generations of search on true damage after solving")
+      ->type_name("N")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{100'000}))
+      ->capture_default_str()
+      ->group(goal);
+  command
+      ->add_option("--heal", args.heal,
+                   "After coding, train scales and norms towards the original on so many tokens of the calibration "
+                   "text, or for about so long. By default --fit does so once through that text, others do not")
+      ->type_name("TOKENS|time=TIME|none")
+      ->group(goal);
+  command->add_option("--calib", args.calib, "Text file, repeatable; or self: text that the model samples [self]")
+      ->type_name("FILE|self")
+      ->allow_extra_args(false)
+      ->group(text);
+  command->add_option("--calib-tokens", args.calib_tokens, "Tokens to calibrate on")
+      ->type_name("N")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40))
+      ->capture_default_str()
+      ->group(text);
+  command->add_option("--calib-length", args.calib_length, "Tokens of one sequence")
+      ->type_name("N")
+      ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 20))
+      ->capture_default_str()
+      ->group(text);
+  command->add_option("--max-ram", args.max_ram, "Spill calibration's activations to a file beyond this")
+      ->type_name("SIZE")
+      ->group("Files and resources");
+}
+
+}  // namespace sparing::cli

@@ -1,0 +1,42 @@
+#pragma once
+// What `plan` and `compress` take alike: the model, the goal, what is pinned, the calibration text; and the plan they
+// make of it. Part of sparing-lab.
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/app.h"
+#include "cli/model_args.h"
+#include "plan/fit.h"
+
+namespace sparing::cli {
+
+struct PlanArgs {
+  ModelArgs source;
+  std::string method, fit, heal, embed_method, max_ram;
+  std::optional<std::int32_t> bits, group, embed_bits, embed_group;
+  std::vector<std::string> params, sites, calib;
+  std::int64_t calib_tokens = 32768, calib_length = 512, generations = 0;
+
+  bool says_anything() const {
+    return !method.empty() || !fit.empty() || bits || group || embed_bits || embed_group || !params.empty() ||
+           !sites.empty() || !calib.empty() || !heal.empty();
+  }
+};
+
+void add_plan_args(CLI::App* command, PlanArgs& args);
+
+/// Refused before the model is read: unknown methods, bad budgets.
+Status check_plan_args(const PlanArgs& args, const std::string& command);
+
+/// What carries the plan out and what it is measured with.
+Result<ExecuteOptions> execution_of(const PlanArgs& args, const Session& session, const std::filesystem::path& scratch);
+
+Result<Plan> make_plan(const PlanArgs& args, const Session& session, const Assembler& assembler, Journal& journal,
+                       const ExecuteOptions& execution);
+
+}  // namespace sparing::cli

@@ -1,0 +1,247 @@
+#include "lab/sensitivity.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/log_softmax.h>
+#include <ATen/ops/zeros.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "base/interrupt.h"
+#include "base/progress.h"
+#include "base/rng.h"
+#include "lab/pass.h"
+
+extern "C" void openblas_set_num_threads(int) __attribute__((weak));
+
+namespace sparing {
+namespace {
+
+using lab::ActivationMatrix;
+using lab::Weights;
+using Sums = std::map<std::string, std::vector<double>>;
+
+constexpr std::int64_t kGroupTokens = 2048;  ///< tokens whose streams are held at once
+constexpr std::int64_t kHeadPositions = 64;  ///< positions whose logits are held at once, a thread
+
+void add_squares(const at::Tensor& gradient, std::vector<double>& sums) {
+  const at::Tensor squares = gradient.square().sum(0).contiguous();
+  sums.resize(static_cast<std::size_t>(squares.numel()));
+  for (std::size_t r = 0; r < sums.size(); ++r) sums[r] += static_cast<double>(squares.data_ptr<float>()[r]);
+}
+
+Token drawn(std::span<const float> log_probabilities, Rng& rng) {
+  double left = rng.uniform();
+  for (std::size_t v = 0; v + 1 < log_probabilities.size(); ++v) {
+    left -= std::exp(static_cast<double>(log_probabilities[v]));
+    if (left < 0) return static_cast<Token>(v);
+  }
+  return static_cast<Token>(log_probabilities.size() - 1);
+}
+
+class Backward {
+ public:
+  Backward(const Checkpoint& checkpoint, std::uint64_t seed, const CalibrationOptions& options)
+      : checkpoint_(checkpoint), seed_(seed), pool_(options.threads), activations_(options.max_ram, options.scratch) {}
+
+  Result<Sensitivity> run(const std::vector<std::vector<Token>>& sequences);
+
+ private:
+  Status group(const std::vector<std::vector<Token>>& sequences, std::size_t number);
+  Status forward(const Graph& block, const ActivationMatrix& in, const ActivationMatrix& out);
+  Status head(const ActivationMatrix& in, const ActivationMatrix& gradient, std::size_t number);
+  Status backward(const Graph& block, const ActivationMatrix& in, const ActivationMatrix& gradient);
+  Result<Weights> weights_of(const Graph& graph) const {
+    return lab::load_weights(checkpoint_, graph, 0, graph.ops.size(), at::kFloat);
+  }
+  at::Tensor rows_of(const ActivationMatrix& matrix, std::size_t sequence) const {
+    return at::from_blob(matrix.row(text_.offsets[sequence]), {length(sequence), matrix.width()}, at::kFloat);
+  }
+  std::int64_t length(std::size_t sequence) const { return text_.offsets[sequence + 1] - text_.offsets[sequence]; }
+  std::size_t sequences() const { return text_.sequences->size(); }
+  /// Sequences are independent and each is computed by one thread: no bit depends on how many there are.
+  void for_sequences(const std::function<void(std::size_t)>& body) {
+    pool_.parallel_for(static_cast<std::int64_t>(sequences()), 1, [&](std::int64_t first, std::int64_t last, int) {
+      at::set_num_threads(1);
+      for (std::int64_t s = first; s < last; ++s) body(static_cast<std::size_t>(s));
+    });
+  }
+  void add(const std::vector<Sums>& parts) {
+    for (const Sums& part : parts) {
+      for (const auto& [site, sums] : part) {
+        std::vector<double>& total = sums_[site];
+        total.resize(sums.size());
+        for (std::size_t r = 0; r < sums.size(); ++r) total[r] += sums[r];
+      }
+    }
+  }
+
+  const Checkpoint& checkpoint_;
+  std::uint64_t seed_;
+  ThreadPool pool_;
+  lab::ActivationPool activations_;
+  ModelGraph model_;
+  lab::CalibrationText text_;
+  Sums sums_;
+  std::vector<double> embedding_;
+};
+
+Status Backward::forward(const Graph& block, const ActivationMatrix& in, const ActivationMatrix& out) {
+  SPARING_TRY(const Weights weights, weights_of(block));
+  for_sequences([&](std::size_t s) {
+    const at::NoGradGuard no_grad;
+    lab::Values values(block.widths.size());
+    values[static_cast<std::size_t>(block.input)] = rows_of(in, s);
+    lab::RunOptions how;
+    how.rms_eps = text_.rms_eps;
+    how.rotation = text_.rotations.at(length(s));
+    lab::run(block, 0, block.ops.size(), weights, how, values, true);
+    const at::Tensor result = values[static_cast<std::size_t>(block.output)].contiguous();
+    std::memcpy(out.row(text_.offsets[s]), result.data_ptr<float>(),
+                static_cast<std::size_t>(result.numel()) * sizeof(float));
+  });
+  return {};
+}
+
+// Samples a next token at every position; the gradient by the head's input goes to `gradient`.
+Status Backward::head(const ActivationMatrix& in, const ActivationMatrix& gradient, std::size_t number) {
+  const Graph& graph = model_.head;
+  SPARING_TRY(const Weights weights, weights_of(graph));
+  std::vector<Sums> parts(sequences());
+  for_sequences([&](std::size_t s) {
+    const at::AutoGradMode with_gradients(true);
+    Rng rng(seed_, (static_cast<std::uint64_t>(number) << 32) + s);
+    const at::Tensor all = rows_of(in, s);
+    for (std::int64_t from = 0; from < length(s); from += kHeadPositions) {
+      const std::int64_t count = std::min(kHeadPositions, length(s) - from);
+      const at::Tensor x = all.narrow(0, from, count).clone().requires_grad_(true);
+      lab::Values values(graph.widths.size());
+      values[static_cast<std::size_t>(graph.input)] = x;
+      lab::RunOptions how;
+      how.rms_eps = text_.rms_eps;
+      lab::run(graph, 0, graph.ops.size(), weights, how, values, true);
+      const at::Tensor logits = values[static_cast<std::size_t>(graph.output)];
+      logits.retain_grad();
+      const at::Tensor logs = at::log_softmax(logits, -1);
+      const at::Tensor plain = logs.detach().contiguous();
+      const std::int64_t vocab = plain.size(1);
+      at::Tensor chosen = at::zeros({count, 1}, at::kLong);
+      for (std::int64_t i = 0; i < count; ++i) {
+        const float* row = plain.data_ptr<float>() + i * vocab;
+        chosen.data_ptr<std::int64_t>()[i] = drawn({row, static_cast<std::size_t>(vocab)}, rng);
+      }
+      logs.gather(1, chosen).sum().backward();
+      add_squares(logits.grad(), parts[s][graph.ops.back().site]);
+      const at::Tensor result = x.grad().contiguous();
+      std::memcpy(gradient.row(text_.offsets[s] + from), result.data_ptr<float>(),
+                  static_cast<std::size_t>(result.numel()) * sizeof(float));
+    }
+  });
+  add(parts);
+  return {};
+}
+
+// Replaces the gradient by the block's output by that by its input.
+Status Backward::backward(const Graph& block, const ActivationMatrix& in, const ActivationMatrix& gradient) {
+  SPARING_TRY(const Weights weights, weights_of(block));
+  std::vector<Sums> parts(sequences());
+  for_sequences([&](std::size_t s) {
+    const at::AutoGradMode with_gradients(true);
+    const at::Tensor x = rows_of(in, s).clone().requires_grad_(true);
+    lab::Values values(block.widths.size());
+    values[static_cast<std::size_t>(block.input)] = x;
+    lab::RunOptions how;
+    how.rms_eps = text_.rms_eps;
+    how.rotation = text_.rotations.at(length(s));
+    lab::run(block, 0, block.ops.size(), weights, how, values, false);
+    const auto output_of = [&](const Op& op) { return values[static_cast<std::size_t>(op.output)]; };
+    for (const Op& op : block.ops)
+      if (op.kind == OpKind::linear) output_of(op).retain_grad();
+    values[static_cast<std::size_t>(block.output)].backward(rows_of(gradient, s).clone());
+    for (const Op& op : block.ops)
+      if (op.kind == OpKind::linear) add_squares(output_of(op).grad(), parts[s][op.site]);
+    const at::Tensor result = x.grad().contiguous();
+    std::memcpy(gradient.row(text_.offsets[s]), result.data_ptr<float>(),
+                static_cast<std::size_t>(result.numel()) * sizeof(float));
+  });
+  add(parts);
+  return {};
+}
+
+Status Backward::group(const std::vector<std::vector<Token>>& sequences, std::size_t number) {
+  SPARING_TRY(text_, lab::prepare_text(sequences, model_.config));
+  const auto stop = [] { return interrupted_error("fit", "what was measured is kept; the same command goes on"); };
+  lab::Pass start(text_, activations_, pool_);
+  SPARING_TRY(const CodedWeight table, checkpoint_.weight("embed"));
+  SPARING_CHECK_OK(start.embed(table, model_.config.hidden));
+  checkpoint_.forget("embed");
+  std::vector<ActivationMatrix> streams;
+  start.enter(model_.blocks.empty() ? model_.head : model_.blocks.front());
+  streams.push_back(start.take(model_.blocks.empty() ? model_.head.input : model_.blocks.front().input));
+  for (const Graph& block : model_.blocks) {
+    if (interrupted()) return stop();
+    SPARING_TRY(ActivationMatrix next, activations_.make(text_.tokens(), model_.config.hidden));
+    SPARING_CHECK_OK(forward(block, streams.back(), next));
+    streams.back().rest(0, text_.tokens());
+    streams.push_back(std::move(next));
+  }
+  SPARING_TRY(const ActivationMatrix gradient, activations_.make(text_.tokens(), model_.config.hidden));
+  SPARING_CHECK_OK(head(streams.back(), gradient, number));
+  for (std::size_t b = model_.blocks.size(); b-- > 0;) {
+    if (interrupted()) return stop();
+    streams.pop_back();
+    SPARING_CHECK_OK(backward(model_.blocks[b], streams.back(), gradient));
+  }
+  embedding_.resize(static_cast<std::size_t>(model_.config.hidden));
+  for (std::int64_t t = 0; t < text_.tokens(); ++t) {
+    for (std::size_t j = 0; j < embedding_.size(); ++j) {
+      const double g = gradient.row(t)[j];
+      embedding_[j] += g * g;
+    }
+  }
+  return {};
+}
+
+Result<Sensitivity> Backward::run(const std::vector<std::vector<Token>>& sequences) {
+  SPARING_TRY(model_, build_graph(checkpoint_.config()));
+  if (openblas_set_num_threads) openblas_set_num_threads(1);
+  Sensitivity result;
+  Progress progress("sensitivity", static_cast<std::int64_t>(sequences.size()), "sequence");
+  std::size_t number = 0;
+  for (std::size_t first = 0; first < sequences.size(); ++number) {
+    std::vector<std::vector<Token>> part;
+    std::int64_t tokens = 0;
+    do {
+      tokens += static_cast<std::int64_t>(sequences[first].size());
+      part.push_back(sequences[first++]);
+    } while (first < sequences.size() && tokens + static_cast<std::int64_t>(sequences[first].size()) <= kGroupTokens);
+    SPARING_CHECK_OK(group(part, number));
+    result.tokens += tokens;
+    progress.advance(static_cast<std::int64_t>(part.size()));
+  }
+  progress.finish();
+  if (result.tokens == 0) return usage_error("[fit] no text: give at least one sequence of tokens");
+  const double scale = 1.0 / static_cast<double>(result.tokens);
+  const auto mean = [&](const std::vector<double>& sums) {
+    std::vector<float> means;
+    for (const double sum : sums) means.push_back(static_cast<float>(sum * scale));
+    return means;
+  };
+  for (const auto& [site, sums] : sums_) result.outputs[site] = mean(sums);
+  result.embedding = mean(embedding_);
+  return result;
+}
+
+}  // namespace
+
+Result<Sensitivity> measure_sensitivity(const Checkpoint& checkpoint, const std::vector<std::vector<Token>>& sequences,
+                                        std::uint64_t seed, const CalibrationOptions& options) {
+  const int before = at::get_num_threads();
+  auto result = Backward(checkpoint, seed, options).run(sequences);
+  at::set_num_threads(before);
+  return result;
+}
+
+}  // namespace sparing
