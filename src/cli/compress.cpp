@@ -69,9 +69,18 @@ Result<ComposeRequest> compose_request(const Options& o, const Session& session,
 }
 
 /// bits and group go in front of what --param adds.
-Setting with_rate(Setting setting, std::int32_t bits, std::int32_t group) {
+Result<Setting> with_rate(Setting setting, std::optional<std::int32_t> bits, std::optional<std::int32_t> group,
+                          std::int32_t default_bits) {
   if (setting.method == kKeep) return setting;
-  setting.params.insert(setting.params.begin(), {{"bits", std::to_string(bits)}, {"group", std::to_string(group)}});
+  SPARING_TRY(const Method* method, find_method(setting.method));
+  if (method->finds_rate) {
+    if (bits || group)
+      return usage_error("[compress] " + setting.method +
+                         " finds bits and group in the weights themselves: leave them out, or edit a plan (--dry-run)");
+    return setting;
+  }
+  setting.params.insert(setting.params.begin(), {{"bits", std::to_string(bits.value_or(default_bits))},
+                                                 {"group", std::to_string(group.value_or(kGroup))}});
   return setting;
 }
 
@@ -80,9 +89,8 @@ Result<Plan> make_plan(const Options& o, const Session& session, const Assembler
   if (!o.plan.empty()) return read_plan(o.plan);
   SPARING_TRY(ComposeRequest request, compose_request(o, session, assembler.checkpoint().config()));
   if (o.fit.empty()) {
-    request.linear = with_rate(std::move(request.linear), o.bits.value_or(kBits), o.group.value_or(kGroup));
-    request.embedding =
-        with_rate(std::move(request.embedding), o.embed_bits.value_or(kEmbedBits), o.embed_group.value_or(kGroup));
+    SPARING_TRY(request.linear, with_rate(std::move(request.linear), o.bits, o.group, kBits));
+    SPARING_TRY(request.embedding, with_rate(std::move(request.embedding), o.embed_bits, o.embed_group, kEmbedBits));
     return compose_plan(request, assembler.checkpoint(), assembler.model_hash());
   }
   FitRequest fit;

@@ -25,7 +25,8 @@ bool has_param(const Method& method, std::string_view name) {
 std::vector<std::string> rated_methods() {
   std::vector<std::string> names;
   for (const Method* method : all_methods()) {
-    if (method->kind == MethodKind::weights && has_param(*method, "bits") && has_param(*method, "group")) {
+    const bool rated = has_param(*method, "bits") && has_param(*method, "group") && !method->finds_rate;
+    if (method->kind == MethodKind::weights && rated) {
       names.emplace_back(method->name);
     }
   }
@@ -60,6 +61,8 @@ class Fit {
   }
 
   Result<Plan> solve() {
+    SPARING_TRY(auto lossless, lossless_plan());
+    if (lossless) return std::move(*lossless);
     UniformProblem problem;
     problem.linear = rates(request_.bits, request_.group);
     problem.embedding = rates(request_.embed_bits, request_.embed_group);
@@ -108,8 +111,30 @@ class Fit {
     return request;
   }
 
-  Result<Plan> predicted(const Trial& trial) const {
-    SPARING_TRY(Plan plan, compose_plan(composed(trial), assembler_.checkpoint(), assembler_.model_hash()));
+  /// What finds a grid that the weights lie on already loses nothing: where that fits, nothing can be better.
+  Result<std::optional<Plan>> lossless_plan() const {
+    const bool free = !request_.bits && !request_.group && !request_.embed_bits && !request_.embed_group &&
+                      request_.base.linear.params.empty() && request_.base.overrides.empty();
+    for (const Method* method : all_methods()) {
+      const bool asked = request_.methods.empty() ? free : std::ranges::count(request_.methods, method->name) > 0;
+      if (!method->finds_rate || !asked) continue;
+      ComposeRequest request = request_.base;
+      request.linear = request.embedding = Setting{std::string(method->name), {}};
+      auto plan = predicted(request);
+      // A model on no grid is nothing special unless this was asked for by name.
+      if (!plan && request_.methods.empty()) continue;
+      if (!plan) return std::move(plan).error();
+      if (plan->totals.at(std::string(kWeights)) > request_.budget && request_.methods.empty()) continue;
+      log_info("[fit] the weights lie on a grid that fits: nothing is lost");
+      return std::optional(std::move(*plan));
+    }
+    return std::optional<Plan>();
+  }
+
+  Result<Plan> predicted(const Trial& trial) const { return predicted(composed(trial)); }
+
+  Result<Plan> predicted(const ComposeRequest& request) const {
+    SPARING_TRY(Plan plan, compose_plan(request, assembler_.checkpoint(), assembler_.model_hash()));
     SPARING_TRY(const auto sites, bind_plan(plan, assembler_.checkpoint(), assembler_.model_hash()));
     SPARING_CHECK_OK(assembler_.predict(plan, sites));
     plan.budgets[std::string(kWeights)] = request_.budget;
