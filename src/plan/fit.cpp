@@ -21,14 +21,13 @@ bool has_param(const Method& method, std::string_view name) {
   return std::ranges::any_of(method.params, [&](const ParamSpec& spec) { return spec.name == name; });
 }
 
-/// Weight methods that a rate describes.
+/// Weight methods that every rate describes.
 std::vector<std::string> rated_methods() {
   std::vector<std::string> names;
   for (const Method* method : all_methods()) {
-    const bool rated = has_param(*method, "bits") && has_param(*method, "group") && !method->finds_rate;
-    if (method->kind == MethodKind::weights && rated) {
-      names.emplace_back(method->name);
-    }
+    const auto bits = std::ranges::find(method->params, "bits", &ParamSpec::name);
+    const bool rated = bits != method->params.end() && bits->min <= 2 && bits->max >= 8 && has_param(*method, "group");
+    if (method->kind == MethodKind::weights && rated && !method->finds_rate) names.emplace_back(method->name);
   }
   return names;
 }

@@ -75,6 +75,9 @@ class Compress(unittest.TestCase):
                                         ['--method', 'gptq', '--bits', '4', '--group', '64', *CALIB],
                                         ['--method', 'gptq', '--bits', '5', '--embed-method', 'gptq', '--embed-bits', '6', *CALIB],
                                         ['--method', 'signround', '--bits', '3', *CALIB, '--param', 'steps=2'],
+                                        ['--method', 'spqr', '--bits', '3', '--group', '16', *CALIB],
+                                        ['--method', 'decoupleq', '--bits', '2', *CALIB, '--param', 'steps=2'],
+                                        ['--method', 'nupes', '--bits', '3', '--param', 'exponent=0'],
                                         ['--method', 'rtn', '--bits', '8', '--embed-method', 'keep'])):
             with self.subTest(' '.join(words[:4])):
                 plan, report = self.plan(*words), self.ok(*words, out=f'small{number}')
@@ -102,6 +105,19 @@ class Compress(unittest.TestCase):
             self.assertEqual(done.returncode, 0, done.stderr)
             errors[name] = json.loads(done.stdout)['kld_mean']
         self.assertLess(errors['trained'], 0.7 * errors['rounded'])
+
+    def test_recoding_what_lies_on_a_grid_loses_nothing(self):
+        self.refused('none of', '--method', 'recode', '--embed-method', 'recode', '--out', self.out)
+        self.refused('finds bits and group', '--method', 'recode', '--bits', '4', '--out', self.out)
+        self.ok('--method', 'rtn', '--bits', '4', '--group', '32', '--param', 'zero=min', out='coded')
+        coded = self.folder / 'coded'
+        for number, words in enumerate((['--method', 'recode', '--embed-method', 'recode'], ['--fit', f'weights={size(coded) + 8192}'])):
+            with self.subTest(words[0]):
+                out = self.folder / f'recoded{number}'
+                done = sparing('compress', coded, *words, '--json', '--out', out)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertEqual([s['site'] for s in json.loads(done.stdout)['sites'] if s['weight_error'] > 0], [])
+                self.assertLessEqual(size(out), size(coded) + 8192)
 
     def test_sites_of_a_block_are_trained_alike(self):
         self.refused('layers.2.mlp.up', '--method', 'signround', '--site', 'layers.2.mlp.up:steps=9', *CALIB, '--out', self.out)
