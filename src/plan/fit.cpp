@@ -21,13 +21,13 @@ bool has_param(const Method& method, std::string_view name) {
   return std::ranges::any_of(method.params, [&](const ParamSpec& spec) { return spec.name == name; });
 }
 
-/// Weight methods that every rate describes.
+/// Weight methods on the grids of plain rounding: a rate describes them, and they rank as it does.
 std::vector<std::string> rated_methods() {
   std::vector<std::string> names;
+  const Method& rtn = **find_method("rtn");
   for (const Method* method : all_methods()) {
-    const auto bits = std::ranges::find(method->params, "bits", &ParamSpec::name);
-    const bool rated = bits != method->params.end() && bits->min <= 2 && bits->max >= 8 && has_param(*method, "group");
-    if (method->kind == MethodKind::weights && rated && !method->finds_rate) names.emplace_back(method->name);
+    const auto known = [&](const ParamSpec& spec) { return has_param(*method, spec.name); };
+    if (method->kind == MethodKind::weights && std::ranges::all_of(rtn.params, known)) names.emplace_back(method->name);
   }
   return names;
 }
