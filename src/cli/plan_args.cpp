@@ -85,6 +85,12 @@ Result<Setting> with_rate(Setting setting, std::optional<std::int32_t> bits, std
                           std::int32_t default_bits) {
   if (setting.method == kKeep) return setting;
   SPARING_TRY(const Method* method, find_method(setting.method));
+  if (method->finds_rate) {
+    if (bits || group)
+      return usage_error("[compress] " + setting.method +
+                         " finds bits and group in the weights themselves: leave them out, or edit a plan (--dry-run)");
+    return setting;
+  }
   const auto put = [&](const std::string& name, std::optional<std::int32_t> given, std::int32_t otherwise) -> Status {
     if (std::ranges::none_of(method->params, [&](const ParamSpec& spec) { return spec.name == name; })) {
       if (!given) return {};
@@ -156,7 +162,8 @@ Result<Plan> make_plan(const PlanArgs& o, const Session& session, const Assemble
   fit.base = std::move(request);
   const auto start = std::chrono::steady_clock::now();
   SPARING_TRY(Plan plan, sparing::fit(fit, assembler, journal, execution));
-  if (!o.heal.empty()) return plan;
+  // What loses nothing cannot be healed.
+  if (!o.heal.empty() || plan.damage == 0.0) return plan;
   const double spent = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   SPARING_CHECK_OK(heal_by_default(plan, text, fit.budgets.time, spent, assembler, journal, execution));
   return plan;

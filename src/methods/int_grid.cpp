@@ -41,7 +41,7 @@ std::vector<ParamSpec> int_grid_params(std::vector<ParamSpec> rest, std::string_
        .min = 0,
        .max = 2,
        .choices = {"f16", "coded6", "coded8"},
-       .help = "scales in f16, or in 6 or 8 bits under an f16 super-scale per 8 groups"},
+       .help = "scales (and minima) in f16, or in 6 or 8 bits under an f16 super-scale per 8 groups"},
       {.name = "clip",
        .type = Type::choice,
        .default_value = clip_default == "mse" ? 1.0 : 0.0,
@@ -74,12 +74,13 @@ Result<IntGroupSpec> int_grid_spec(std::string_view method, const Params& params
     spec.zero = ZeroKind::f16_min;
   }
   if (params.choice("scale") != "f16") {
-    if (spec.zero == ZeroKind::f16_min)
-      return refuse("scale=" + std::string(params.choice("scale")) +
-                    " goes with zero=integer or symmetric=true: a minimum in f16 would cost what it saves");
     spec.groups.scale = ScaleKind::coded;
     spec.groups.scale_bits = params.choice("scale") == "coded6" ? 6 : 8;
     spec.groups.super = 8;
+    if (spec.zero == ZeroKind::f16_min) {
+      spec.zero = ZeroKind::coded_min;
+      spec.zero_bits = spec.groups.scale_bits;
+    }
   }
   return spec;
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -98,6 +99,13 @@ struct Method {
   Result<SiteResult> (*apply)(const SiteProblem& problem, const Params& params) = nullptr;
   /// How the block's sites are trained once all are coded; null, or no steps: apply's weight is final.
   TrainingSchedule (*schedule)(const Params& params) = nullptr;
+  /// Whether some parameters are to be found in the weight itself before anything is planned; null: never.
+  bool (*detects)(const Params& params) = nullptr;
+  /// Finds them: all parameters in the method's order, for the plan to hold; nothing where the method cannot code this
+  /// weight. Statistics are not at hand. `given`: what was set so far.
+  Result<std::optional<std::vector<std::pair<std::string, std::string>>>> (*detect)(const SiteProblem& problem,
+                                                                                    const Params& given) = nullptr;
+  bool finds_rate = false;  ///< bits and group are among what detect finds, whatever they were
 };
 
 /// What apply's weight will take in the file: stored_bytes of it, known beforehand. Errors as codings.

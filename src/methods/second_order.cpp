@@ -6,19 +6,41 @@
 #include "methods/int_grid.h"
 
 namespace sparing {
+namespace {
+
+/// Scales for the codes as they are; outliers keep their rests, which the grid has not to hold.
+void refit(std::span<const float> target, std::int64_t rows, const math::Metric& metric, SecondOrderCoding& coding,
+           ThreadPool& pool) {
+  if (coding.grid.rests().empty()) {
+    math::refit_scales(target, rows, metric, coding.grid.base(), coding.decoded, pool);
+    return;
+  }
+  std::vector<float> values = decoded_values(coding.grid.base());
+  math::refit_scales(coding.grid.without_rests(target), rows, metric, coding.grid.base(), values, pool);
+  for (std::int64_t r = 0; r < rows; ++r) coding.grid.decode_row(r, coding.decoded.data() + r * metric.cols);
+}
+
+}  // namespace
 
 SecondOrderCoding code_second_order(std::span<const float> target, std::int64_t rows, const math::Metric& metric,
                                     const SecondOrderOptions& options, ThreadPool& pool) {
   const std::int64_t cols = metric.cols;
-  math::IntGrid rounded(options.spec, rows, cols, options.clip);
-  math::round_to_nearest(rounded, target, metric.diagonal, pool);
-  const std::vector<float> rounded_values = decoded_values(rounded);
+  math::IntGrid fitted(options.spec, rows, cols, options.clip);
+  if (!options.outliers) {
+    math::round_to_nearest(fitted, target, metric.diagonal, pool);
+  } else {
+    math::round_to_nearest(fitted, math::without_outliers(target, cols, options.spec.groups.group, *options.outliers),
+                           metric.diagonal, pool);
+  }
+  math::OutlierGrid rounded(std::move(fitted), options.outliers);
+  rounded.take(target);
+  const std::vector<float> rounded_values = rounded.decoded();
   SecondOrderCoding coding{rounded, std::vector<float>(target.size()), {}, 0};
   const math::FeedbackOptions feedback{
       .block = options.block, .fit_on_the_way = !options.static_groups, .permuted = false};
   math::code_with_feedback(target, rows, metric, feedback, coding.grid, coding.decoded, pool);
   for (std::int64_t round = 0; round < options.refine; ++round) {
-    math::refit_scales(target, rows, metric, coding.grid, coding.decoded, pool);
+    refit(target, rows, metric, coding, pool);
     math::descend(target, rows, metric, 4, coding.grid, coding.decoded, pool);
   }
   coding.losses = math::row_losses(target, coding.decoded, rows, metric, pool);
@@ -32,6 +54,32 @@ SecondOrderCoding code_second_order(std::span<const float> target, std::int64_t 
     ++coding.rows_rounded;
   }
   return coding;
+}
+
+std::int64_t alternate(std::span<const float> target, std::int64_t rows, const math::Metric& metric,
+                       std::int64_t rounds, SecondOrderCoding& coding, ThreadPool& pool) {
+  const std::int64_t cols = metric.cols;
+  for (std::int64_t round = 0; round < rounds; ++round) {
+    SecondOrderCoding next = coding;
+    refit(target, rows, metric, next, pool);
+    SecondOrderCoding anew = next;
+    math::code_with_feedback(target, rows, metric, {}, anew.grid, anew.decoded, pool);
+    bool changed = false;
+    for (SecondOrderCoding* const trial : {&next, &anew}) {
+      math::descend(target, rows, metric, 4, trial->grid, trial->decoded, pool);
+      trial->losses = math::row_losses(target, trial->decoded, rows, metric, pool);
+      for (std::int64_t r = 0; r < rows; ++r) {
+        const auto i = static_cast<std::size_t>(r);
+        if (!(trial->losses[i] < coding.losses[i])) continue;
+        coding.grid.copy_row(trial->grid, r);
+        std::copy_n(trial->decoded.begin() + r * cols, cols, coding.decoded.begin() + r * cols);
+        coding.losses[i] = trial->losses[i];
+        changed = true;
+      }
+    }
+    if (!changed) return round;
+  }
+  return rounds;
 }
 
 std::vector<float> corrected_weight(const SiteProblem& problem, const math::Metric& metric, double strength,
@@ -72,6 +120,16 @@ ParamSpec correct_param(double default_value) {
           .max = 1,
           .choices = {},
           .help = "how much of the damage from sites coded before to make up for (0: none; needs a second pass)"};
+}
+
+ParamSpec scale_reach_param() {
+  return {.name = "scale_reach",
+          .type = ParamSpec::Type::real,
+          .default_value = 0.05,
+          .min = 0,
+          .max = 0.9,
+          .choices = {},
+          .help = "share of itself that a group's scale can move by in all the steps; 0: scales stay"};
 }
 
 ParamSpec refine_param() {

@@ -4,6 +4,7 @@
 
 #include "lab/math/grid.h"
 #include "lab/math/obq.h"
+#include "lab/math/outliers.h"
 #include "methods/method.h"
 
 namespace sparing {
@@ -11,13 +12,14 @@ namespace sparing {
 struct SecondOrderOptions {
   IntGroupSpec spec;
   math::Clip clip = math::Clip::mse;
-  bool static_groups = true;  ///< groups fitted beforehand, not when they are reached
-  std::int64_t block = 128;   ///< inputs between two matrix products
-  std::int64_t refine = 2;    ///< rounds of least-squares scales and coordinate descent
+  bool static_groups = true;                            ///< groups fitted beforehand, not when they are reached
+  std::int64_t block = 128;                             ///< inputs between two matrix products
+  std::int64_t refine = 2;                              ///< rounds of least-squares scales and coordinate descent
+  std::shared_ptr<const math::Outliers> outliers = {};  ///< weights that are kept beside the grid
 };
 
 struct SecondOrderCoding {
-  math::IntGrid grid;
+  math::OutlierGrid grid;
   std::vector<float> decoded;     ///< [rows, cols]
   std::vector<double> losses;     ///< of each row, in the metric
   std::int64_t rows_rounded = 0;  ///< rows that rounding served better
@@ -26,6 +28,12 @@ struct SecondOrderCoding {
 /// Codes target [rows, cols] in the metric; a row whose loss plain rounding would lower keeps plain rounding.
 SecondOrderCoding code_second_order(std::span<const float> target, std::int64_t rows, const math::Metric& metric,
                                     const SecondOrderOptions& options, ThreadPool& pool);
+
+/// Goes on from a coding: closed-form scales and minima for its codes, then codes anew, by error feedback on the new
+/// grid and by coordinate descent from the old codes, in turn, at most `rounds` times (decoupleQ, arXiv:2404.12759).
+/// Each row takes the best of what it had and what it got: no row's loss rises. Returns rounds that changed anything.
+std::int64_t alternate(std::span<const float> target, std::int64_t rows, const math::Metric& metric,
+                       std::int64_t rounds, SecondOrderCoding& coding, ThreadPool& pool);
 
 /// The weight, moved by `strength` towards what makes up for the damages in the problem's statistics, if it has any.
 std::vector<float> corrected_weight(const SiteProblem& problem, const math::Metric& metric, double strength,
@@ -37,5 +45,7 @@ std::string second_order_note(const math::Metric& metric, double damping, std::i
 ParamSpec damping_param();
 ParamSpec correct_param(double default_value);
 ParamSpec refine_param();
+/// Of the methods that train scales with their block.
+ParamSpec scale_reach_param();
 
 }  // namespace sparing

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "plan/execute.h"
+
 namespace sparing {
 namespace {
 
@@ -50,6 +52,47 @@ Status apply_override(SiteChoice& choice, const SiteOverride& change) {
   for (const auto& [name, value] : change.settings) {
     if (name != "method") set(choice.params, name, value);
   }
+  return {};
+}
+
+/// Lets methods whose parameters follow from the weight find them. Sites that they cannot code, or not in fewer bytes
+/// than the source takes, are kept.
+Status detect_params(Plan& plan, const Checkpoint& checkpoint) {
+  std::int64_t asked = 0, found = 0;
+  std::string last;
+  for (SiteChoice& choice : plan.sites) {
+    if (choice.method == kKeep) continue;
+    SPARING_TRY(const Method* method, find_method(choice.method));
+    if (method->detect == nullptr) continue;
+    SPARING_TRY(const Params given, Params::make(*method, choice.params));
+    if (!method->detects(given)) continue;
+    ++asked;
+    last = choice.method;
+    SPARING_TRY(const CodedWeight original, checkpoint.weight(choice.site));
+    const std::uint64_t as_it_is = stored_bytes(original);
+    SPARING_TRY(const std::vector<float> values, site_values(checkpoint, choice.site));
+    SiteProblem problem;
+    problem.site = choice.site;
+    problem.rows = original.rows;
+    problem.cols = original.cols;
+    problem.weight = values;
+    SPARING_TRY(auto detected, method->detect(problem, given));
+    if (detected) {
+      ++found;
+      SPARING_TRY(const Params params, Params::make(*method, *detected));
+      SPARING_TRY(const std::uint64_t bytes, predicted_bytes(*method, params, problem.rows, problem.cols));
+      if (method->finds_rate && bytes > as_it_is) detected.reset();
+    }
+    if (detected) {
+      choice.params = std::move(*detected);
+    } else {
+      choice.method = kKeep;
+      choice.params.clear();
+    }
+  }
+  if (asked > 0 && found == 0)
+    return input_error("[" + last + "] none of " + std::to_string(asked) +
+                       " weights can be coded by it: take another method ('sparing methods' lists them)");
   return {};
 }
 
@@ -105,6 +148,7 @@ Result<Plan> compose_plan(const ComposeRequest& request, const Checkpoint& check
                          "' matches no site ('sparing inspect' lists them; 'layers.*.mlp.down' is a pattern)");
     }
   }
+  SPARING_CHECK_OK(detect_params(plan, checkpoint));
   SPARING_TRY(const auto bound, bind_plan(plan, checkpoint, model_hash));
   if (std::ranges::none_of(bound, &BoundSite::calibrates)) plan.calibration = {};
   return plan;

@@ -33,7 +33,9 @@ struct ComposeRequest {
   CalibrationSpec calibration;  ///< cleared where no method of the plan calibrates
 };
 
-/// Errors: an unknown method or parameter, an override that matches no site. Costs are not yet predicted.
+/// Methods whose parameters follow from the weight (Method::detect) get them here; sites that they cannot code in at
+/// most the bytes that the source takes are kept. Errors: an unknown method or parameter, an override that matches no
+/// site, no site that such a method can code. Costs are not yet predicted.
 Result<Plan> compose_plan(const ComposeRequest& request, const Checkpoint& checkpoint, const std::string& model_hash);
 
 }  // namespace sparing

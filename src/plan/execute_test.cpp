@@ -73,6 +73,32 @@ class ExecuteTest : public testing::Test {
   std::unique_ptr<Assembler> assembler_;
 };
 
+// What rtn has coded lies on a grid: recoding it, also from a dequantised copy, gives the same weights at no more
+// bytes.
+TEST_F(ExecuteTest, RecodesWhatLiesOnAGridAndRefusesWhatDoesNot) {
+  ComposeRequest r;
+  r.linear = r.embedding = {"recode", {}};
+  const auto none = compose_plan(r, assembler_->checkpoint(), kHash);
+  ASSERT_FALSE(none.ok());
+  EXPECT_NE(none.error().message.find("[recode] none of"), std::string::npos) << none.error().message;
+  ASSERT_TRUE(run(plan(), folder_ / "coded").ok());
+  const auto coded = open_checkpoint((folder_ / "coded").string());
+  ASSERT_TRUE(coded.ok()) << coded.error().message;
+  const auto made = compose_plan(r, **coded, kHash);
+  ASSERT_TRUE(made.ok()) << made.error().message;
+  auto assembler = Assembler::create(*coded, kHash);
+  ASSERT_TRUE(assembler.ok());
+  assembler_ = std::make_unique<Assembler>(std::move(*assembler));
+  ASSERT_TRUE(run(*made, folder_ / "recoded").ok());
+  const auto recoded = open_checkpoint((folder_ / "recoded").string());
+  ASSERT_TRUE(recoded.ok()) << recoded.error().message;
+  for (const SiteChoice& choice : made->sites) {
+    EXPECT_EQ(choice.method, "recode") << choice.site;
+    EXPECT_EQ(*site_values(**coded, choice.site), *site_values(**recoded, choice.site)) << choice.site;
+  }
+  EXPECT_LE((*recoded)->total_bytes(), (*coded)->total_bytes() + 4096) << "the recipe is a little longer";
+}
+
 TEST_F(ExecuteTest, TheDirectoryHasThePredictedBytesAndReadsBack) {
   for (const char* bits : {"2", "3", "4", "5", "8"}) {
     const Plan p = plan(bits);

@@ -77,6 +77,9 @@ class Compress(unittest.TestCase):
                                         ['--method', 'signround', '--bits', '3', *CALIB, '--param', 'steps=2'],
                                         ['--method', 'eora', '--bits', '3', '--param', 'rank=4', *CALIB],
                                         ['--method', 'lord', '--param', 'share=0.7', *CALIB],
+                                        ['--method', 'spqr', '--bits', '3', '--group', '16', *CALIB],
+                                        ['--method', 'decoupleq', '--bits', '2', *CALIB, '--param', 'steps=2'],
+                                        ['--method', 'nupes', '--bits', '3', '--param', 'exponent=0'],
                                         ['--method', 'rtn', '--bits', '8', '--embed-method', 'keep'])):
             with self.subTest(' '.join(words[:4])):
                 plan, report = self.plan(*words), self.ok(*words, out=f'small{number}')
@@ -139,6 +142,19 @@ class Compress(unittest.TestCase):
         self.assertEqual(plan['heal']['tokens'] % (plan['heal']['batch'] * plan['heal']['length']), 0)
         self.refused('no count of tokens', '--method', 'rtn', '--heal', 'some', '--out', self.out)
         self.refused('--plan says everything', '--plan', 'plan.json', '--heal', '512', '--out', self.out)
+
+    def test_recoding_what_lies_on_a_grid_loses_nothing(self):
+        self.refused('none of', '--method', 'recode', '--embed-method', 'recode', '--out', self.out)
+        self.refused('finds bits and group', '--method', 'recode', '--bits', '4', '--out', self.out)
+        self.ok('--method', 'rtn', '--bits', '4', '--group', '32', '--param', 'zero=min', out='coded')
+        coded = self.folder / 'coded'
+        for number, words in enumerate((['--method', 'recode', '--embed-method', 'recode'], ['--fit', f'weights={size(coded) + 8192}'])):
+            with self.subTest(words[0]):
+                out = self.folder / f'recoded{number}'
+                done = sparing('compress', coded, *words, '--json', '--out', out)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertEqual([s['site'] for s in json.loads(done.stdout)['sites'] if s['weight_error'] > 0], [])
+                self.assertLessEqual(size(out), size(coded) + 8192)
 
     def test_sites_of_a_block_are_trained_alike(self):
         self.refused('layers.2.mlp.up', '--method', 'signround', '--site', 'layers.2.mlp.up:steps=9', *CALIB, '--out', self.out)

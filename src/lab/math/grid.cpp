@@ -55,7 +55,8 @@ IntGrid::IntGrid(const IntGroupSpec& spec, std::int64_t rows, std::int64_t cols,
     parts_.scale_codes.resize(per_group);
     parts_.scale_super.resize(static_cast<std::size_t>(rows * supers_));
   }
-  if (spec.zero == ZeroKind::integer) parts_.zero_codes.resize(per_group);
+  if (spec.zero == ZeroKind::integer || spec.zero == ZeroKind::coded_min) parts_.zero_codes.resize(per_group);
+  if (spec.zero == ZeroKind::coded_min) parts_.zero_super.resize(static_cast<std::size_t>(rows * supers_));
   if (spec.zero == ZeroKind::f16_min) parts_.zero_f16.resize(per_group);
 }
 
@@ -164,44 +165,8 @@ void IntGrid::fit(std::int64_t row, std::int64_t group, std::span<const float> v
 }
 
 void IntGrid::fit_row(std::int64_t row, std::span<const float> values, std::span<const float> importance) {
-  const std::int64_t width = spec_.groups.group;
-  const auto part = [&](std::span<const float> all, std::int64_t group) {
-    if (all.empty()) return all;
-    const std::int64_t begin = group * width;
-    return all.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(std::min(width, cols_ - begin)));
-  };
-  if (spec_.groups.scale == ScaleKind::f16) {
-    for (std::int64_t g = 0; g < groups_; ++g) fit(row, g, part(values, g), part(importance, g));
-    return;
-  }
-  const int most = (1 << spec_.groups.scale_bits) - 1;
-  for (std::int64_t super = 0; super < supers_; ++super) {
-    const std::int64_t first = super * spec_.groups.super, last = std::min(groups_, first + spec_.groups.super);
-    std::vector<Choice> wanted;
-    float largest = 0;
-    for (std::int64_t g = first; g < last; ++g) {
-      wanted.push_back(choose(part(values, g), part(importance, g)));
-      largest = std::max(largest, wanted.back().scale);
-    }
-    const std::uint16_t unit_bits = f32_to_f16(largest / static_cast<float>(most));
-    const float unit = f16_to_f32(unit_bits);
-    parts_.scale_super[static_cast<std::size_t>(row * supers_ + super)] = unit_bits;
-    for (std::int64_t g = first; g < last; ++g) {
-      Choice& c = wanted[static_cast<std::size_t>(g - first)];
-      // Rounded up: a span that is a little too wide costs less than clipping.
-      const float steps = c.scale * reciprocal(unit);
-      const int code =
-          std::clamp(static_cast<int>(clip_ == Clip::none ? std::ceil(steps - 0.01f) : std::lrintf(steps)), 0, most);
-      parts_.scale_codes[index(row, g)] = static_cast<std::uint8_t>(code);
-      const float low = -c.scale * static_cast<float>(c.zero);
-      c.scale = unit * static_cast<float>(code);
-      if (spec_.zero == ZeroKind::integer) {
-        const int around = static_cast<int>(std::lrintf(std::clamp(-low * reciprocal(c.scale), 0.0f, 255.0f)));
-        c.zero = best_zero(part(values, g), part(importance, g), c.scale, around);
-      }
-      store(row, g, c);
-    }
-  }
+  if (spec_.groups.scale == ScaleKind::coded) return fit_coded(row, values, importance);
+  for (std::int64_t g = 0; g < groups_; ++g) fit(row, g, part_of(values, g), part_of(importance, g));
 }
 
 float IntGrid::code(std::int64_t row, std::int64_t column, float value) {
@@ -224,7 +189,7 @@ void IntGrid::decode_row(std::int64_t row, float* out) const {
   for (std::int64_t g = 0; g < groups_; ++g) {
     const Line& line = lines_[index(row, g)];
     const std::int64_t end = std::min(cols_, (g + 1) * std::int64_t{spec_.groups.group});
-    if (spec_.zero == ZeroKind::f16_min) {
+    if (spec_.zero == ZeroKind::f16_min || spec_.zero == ZeroKind::coded_min) {
       for (std::int64_t c = g * spec_.groups.group; c < end; ++c)
         out[c] = line.scale * static_cast<float>(code_at(row, c)) + line.offset;
     } else {
@@ -254,6 +219,7 @@ void IntGrid::copy_row(const IntGrid& from, std::int64_t row) {
   copy(parts_.scale_super, from.parts_.scale_super, supers_);
   copy(parts_.zero_codes, from.parts_.zero_codes, groups_);
   copy(parts_.zero_f16, from.parts_.zero_f16, groups_);
+  copy(parts_.zero_super, from.parts_.zero_super, supers_);
   copy(lines_, from.lines_, groups_);
 }
 

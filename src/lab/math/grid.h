@@ -33,8 +33,8 @@ enum class Clip {
 /// The grid of an int_group coding, with scales rounded as they will be stored.
 class IntGrid final : public Grid {
  public:
-  /// spec: zero is constant (2^(bits-1)), integer (zero_bits = bits) or f16_min; scales f16, or coded with offset 0 and
-  /// zero constant or integer.
+  /// spec: zero is constant (2^(bits-1)), integer (zero_bits = bits) or a minimum; scales and minima in f16, or both
+  /// coded, scales with offset 0 or one above all codes (which then count down from it, under a negative super-scale).
   IntGrid(const IntGroupSpec& spec, std::int64_t rows, std::int64_t cols, Clip clip);
 
   std::int64_t group() const override { return spec_.groups.group; }
@@ -67,6 +67,19 @@ class IntGrid final : public Grid {
   /// Sets a group's scale (and, f16_min, its offset) to the nearest that can be stored, codes unchanged. Only for f16
   /// scales. False, and no change, if the scale would be zero or not finite.
   bool set_line(std::int64_t row, std::int64_t group, float scale, float offset);
+  /// A group's scale and minimum (or zero) as coded; for coded scales only.
+  struct LineCodes {
+    int scale = 0, zero = 0;
+    bool operator==(const LineCodes&) const = default;
+  };
+  LineCodes line_codes(std::int64_t row, std::int64_t group) const;
+  /// What the group's line would be. False if codes are out of range, or the scale zero.
+  bool line_for(std::int64_t row, std::int64_t group, LineCodes codes, Line& line) const;
+  void set_line_codes(std::int64_t row, std::int64_t group, LineCodes codes);
+  /// The super-scale or super-minimum of some groups of a row, as its f16 bits.
+  enum class Super { scale, minimum };
+  std::uint16_t super_bits(std::int64_t row, std::int64_t super, Super what) const;
+  void set_super_bits(std::int64_t row, std::int64_t super, Super what, std::uint16_t bits);
   /// Takes a whole row (codes and parameters) from another grid of the same coding.
   void copy_row(const IntGrid& from, std::int64_t row);
 
@@ -87,6 +100,17 @@ class IntGrid final : public Grid {
   Choice choose_min(std::span<const float> values, std::span<const float> importance) const;
   int best_zero(std::span<const float> values, std::span<const float> importance, float scale, int around) const;
   void store(std::int64_t row, std::int64_t group, const Choice& choice);
+  // grid_coded.cpp
+  struct Units {
+    float scale = 0, minimum = 0;  ///< what one step of a scale's, a minimum's code is worth
+  };
+  void fit_coded(std::int64_t row, std::span<const float> values, std::span<const float> importance);
+  LineCodes choose_codes(std::span<const float> values, std::span<const float> importance, const Choice& wanted,
+                         Units units, float& loss) const;
+  Line line_of(Units units, LineCodes codes) const;
+  Units units_of(std::int64_t row, std::int64_t super) const;
+  int scale_steps(int code) const;
+  std::span<const float> part_of(std::span<const float> row, std::int64_t group) const;
 
   IntGroupSpec spec_;
   std::int64_t rows_, cols_, groups_, supers_;

@@ -84,8 +84,14 @@ void descend(std::span<const float> weight, std::int64_t rows, const Metric& met
              std::span<float> decoded, ThreadPool& pool);
 
 /// With all codes kept, the least-squares scales (and minima, where stored) of each row in the metric, rounded as
-/// stored; a row keeps its old ones where that would raise its loss. Returns how many rows changed.
+/// stored; a row keeps its old ones where that would raise its loss. Coded scales go to descend_lines. `decoded` holds
+/// the grid's values. Returns how many rows changed.
 std::int64_t refit_scales(std::span<const float> weight, std::int64_t rows, const Metric& metric, IntGrid& grid,
                           std::span<float> decoded, ThreadPool& pool);
+
+/// The same for coded scales and minima: single steps of theirs, and factors of their super-scales, while they lower
+/// the row's loss. Never raises a row's loss (but for rounding).
+std::int64_t descend_lines(std::span<const float> weight, std::int64_t rows, const Metric& metric, IntGrid& grid,
+                           std::span<float> decoded, ThreadPool& pool);
 
 }  // namespace sparing::math

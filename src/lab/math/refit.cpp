@@ -29,7 +29,7 @@ double loss_of(std::int64_t n, const double* a, const double* b, const std::vect
 
 std::int64_t refit_scales(std::span<const float> weight, std::int64_t rows, const Metric& metric, IntGrid& grid,
                           std::span<float> decoded, ThreadPool& pool) {
-  if (grid.spec().groups.scale != ScaleKind::f16) return 0;
+  if (grid.spec().groups.scale != ScaleKind::f16) return descend_lines(weight, rows, metric, grid, decoded, pool);
   const std::int64_t n = metric.cols, width = std::min<std::int64_t>(grid.group(), n), groups = grid.groups();
   const bool minima = grid.spec().zero == ZeroKind::f16_min;
   const std::int64_t bases = minima ? 2 : 1, unknowns = groups * bases;

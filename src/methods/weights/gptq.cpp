@@ -114,7 +114,7 @@ Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
                                                       .block = params.integer("block"),
                                                       .refine = params.integer("refine")},
                                                      pool);
-  SPARING_TRY(Term term, coding.grid.pack());
+  SPARING_TRY(Term term, coding.grid.base().pack());
   result.weight.terms.push_back(std::move(term));
   result.report.note = second_order_note(metric, damping, coding.rows_rounded);
   result.report.weight_error = relative_error(original, coding.decoded);

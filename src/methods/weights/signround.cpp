@@ -2,6 +2,7 @@
 // large each group's scale is, learned from gradients of the block's output error.
 
 #include "lab/math/learned_rounding.h"
+#include "methods/block_training.h"
 #include "methods/int_grid.h"
 #include "methods/second_order.h"
 
@@ -19,23 +20,6 @@ bool from_rounding(const Params& params) {
 
 bool corrects(const Params& params) {
   return params.real("correct") > 0 && !from_rounding(params);
-}
-
-TrainingSchedule schedule(const Params& params) {
-  TrainingSchedule s;
-  s.steps = params.integer("steps");
-  s.batch = params.integer("batch");
-  s.checks = params.integer("checks");
-  s.target =
-      params.choice("target") == "original" ? TrainingSchedule::Target::original : TrainingSchedule::Target::block;
-  s.loss = params.choice("loss") == "relative" ? TrainingSchedule::Loss::relative : TrainingSchedule::Loss::plain;
-  s.products = params.choice("products") == "bf16" ? TrainingSchedule::Products::bf16 : TrainingSchedule::Products::f32;
-  return s;
-}
-
-/// The first step's rate for places to move by `reach` in all while it falls linearly to 0.
-double first_rate(double reach, std::int64_t steps) {
-  return 2 * reach / static_cast<double>(steps + 1);
 }
 
 Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
@@ -59,7 +43,7 @@ Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
     target = corrected_weight(problem, metric, params.real("correct"), pool);
     SecondOrderCoding coding =
         code_second_order(target, rows, metric, {.spec = spec, .clip = clip, .refine = params.integer("refine")}, pool);
-    start = std::move(coding.grid);
+    start = std::move(coding.grid.base());
     result.report.note = second_order_note(metric, damping, coding.rows_rounded);
   }
   const std::vector<float> decoded = decoded_values(start);
@@ -79,6 +63,42 @@ Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
   return result;
 }
 
+std::vector<ParamSpec> parameters() {
+  std::vector<ParamSpec> rest = training_params();
+  for (const ParamSpec& spec : {
+           ParamSpec{.name = "reach",
+          .type = ParamSpec::Type::real,
+          .default_value = 0.5,
+          .min = 0,
+          .max = 8,
+          .choices = {},
+          .help = "codes that a weight's place moves by in all the steps: each at most, or root mean square "
+                  "(moves=size)"},
+           ParamSpec{.name = "moves",
+           .type = ParamSpec::Type::choice,
+           .default_value = 0,
+           .min = 0,
+           .max = 1,
+           .choices = {"sign", "size"},
+           .help = "places move all alike, or as their gradients over their inputs' curvature (with "
+                   "reach=0.1)"},
+           scale_reach_param(),
+           ParamSpec{.name = "start",
+           .type = ParamSpec::Type::choice,
+           .default_value = 0,
+           .min = 0,
+           .max = 1,
+           .choices = {"rtn", "second_order"},
+           .help = "codes to start from: rounding, or error feedback and coordinate descent (with "
+                   "moves=size)"},
+           damping_param(),
+           correct_param(1),
+           refine_param(),
+       })
+    rest.push_back(spec);
+  return int_grid_params(std::move(rest), "mse");
+}
+
 }  // namespace
 
 extern const Method signround_method;
@@ -90,89 +110,12 @@ const Method signround_method{
     .traits =
         {.compressed = "weights", .deploy = "quantisation", .prune = "none", .peft = "none", .calibration = "training"},
     .approximate = false,
-    .params = int_grid_params(
-        {
-            {.name = "steps",
-             .type = ParamSpec::Type::integer,
-             .default_value = 60,
-             .min = 0,
-             .max = 100000,
-             .choices = {},
-             .help = "training steps per block"},
-            {.name = "batch",
-             .type = ParamSpec::Type::integer,
-             .default_value = 8,
-             .min = 1,
-             .max = 1024,
-             .choices = {},
-             .help = "calibration sequences per step"},
-            {.name = "reach",
-             .type = ParamSpec::Type::real,
-             .default_value = 0.5,
-             .min = 0,
-             .max = 8,
-             .choices = {},
-             .help = "codes that a weight's place moves by in all the steps: each at most, or root mean square "
-                     "(moves=size)"},
-            {.name = "moves",
-             .type = ParamSpec::Type::choice,
-             .default_value = 0,
-             .min = 0,
-             .max = 1,
-             .choices = {"sign", "size"},
-             .help = "places move all alike, or as their gradients over their inputs' curvature (with reach=0.1)"},
-            {.name = "scale_reach",
-             .type = ParamSpec::Type::real,
-             .default_value = 0.05,
-             .min = 0,
-             .max = 0.9,
-             .choices = {},
-             .help = "share of itself that a group's scale can move by in all the steps; 0: scales stay"},
-            {.name = "checks",
-             .type = ParamSpec::Type::integer,
-             .default_value = 2,
-             .min = 1,
-             .max = 1000,
-             .choices = {},
-             .help = "times a block is measured on the whole text; its best state is kept"},
-            {.name = "target",
-             .type = ParamSpec::Type::choice,
-             .default_value = 0,
-             .min = 0,
-             .max = 1,
-             .choices = {"original", "block"},
-             .help = "what a block should give: what it gives in the original model, or on its present inputs"},
-            {.name = "loss",
-             .type = ParamSpec::Type::choice,
-             .default_value = 0,
-             .min = 0,
-             .max = 1,
-             .choices = {"relative", "plain"},
-             .help = "squared error over each token's mean square, or as it is"},
-            {.name = "products",
-             .type = ParamSpec::Type::choice,
-             .default_value = 0,
-             .min = 0,
-             .max = 1,
-             .choices = {"bf16", "f32"},
-             .help = "what training multiplies in; weights are measured and stored alike"},
-            {.name = "start",
-             .type = ParamSpec::Type::choice,
-             .default_value = 0,
-             .min = 0,
-             .max = 1,
-             .choices = {"rtn", "second_order"},
-             .help = "codes to start from: rounding, or error feedback and coordinate descent (with moves=size)"},
-            damping_param(),
-            correct_param(1),
-            refine_param(),
-        },
-        "mse"),
+    .params = parameters(),
     .codings = codings,
     .transform = nullptr,
     .corrects = corrects,
     .apply = apply,
-    .schedule = schedule,
+    .schedule = training_schedule,
 };
 
 }  // namespace sparing

@@ -1,0 +1,122 @@
+// decoupleQ (arXiv:2404.12759): integer codes and floating scales and minima are two sets of unknowns of one
+// quadratic, solved in turn: scales and minima in closed form, codes by error feedback and coordinate descent. Then the
+// scales and minima are trained on the block's outputs, codes held.
+
+#include "lab/math/learned_rounding.h"
+#include "methods/block_training.h"
+#include "methods/int_grid.h"
+#include "methods/second_order.h"
+
+namespace sparing {
+namespace {
+
+Result<IntGroupSpec> spec_of(const Params& params, std::int64_t cols) {
+  const std::int64_t group = params.integer("group");
+  if (group > cols)
+    return usage_error("[decoupleq] group=" + std::to_string(group) + " is wider than a row of " +
+                       std::to_string(cols) + " inputs: use at most that, or 0 for the whole row");
+  IntGroupSpec spec;
+  spec.bits = static_cast<std::int32_t>(params.integer("bits"));
+  spec.groups.group = static_cast<std::int32_t>(group == 0 ? cols : group);
+  spec.zero = ZeroKind::f16_min;
+  spec.zero_offset = 0;
+  return spec;
+}
+
+Result<std::vector<CodecSpec>> codings(const Params& params, std::int64_t, std::int64_t cols) {
+  SPARING_TRY(const IntGroupSpec spec, spec_of(params, cols));
+  return std::vector<CodecSpec>{spec};
+}
+
+bool corrects(const Params& params) {
+  return params.real("correct") > 0;
+}
+
+Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
+  SPARING_CHECK_OK(check_problem("decoupleq", problem));
+  SPARING_TRY(const IntGroupSpec spec, spec_of(params, problem.cols));
+  if (!problem.statistics)
+    return usage_error("[decoupleq] " + problem.site +
+                       " has no calibration statistics: code it with rtn, or calibrate");
+  const std::int64_t rows = problem.rows, cols = problem.cols;
+  ThreadPool pool(problem.threads);
+  const double damping = params.real("damping");
+  SPARING_TRY(const math::Metric metric, math::make_metric(problem.statistics->second_moment, cols,
+                                                           {.damping = damping, .descending = true}, pool));
+  const std::vector<float> target = corrected_weight(problem, metric, params.real("correct"), pool);
+  SecondOrderCoding coding = code_second_order(target, rows, metric, {.spec = spec}, pool);
+  const std::int64_t rounds = alternate(target, rows, metric, params.integer("rounds"), coding, pool);
+  SiteResult result;
+  result.report.note = second_order_note(metric, damping, coding.rows_rounded);
+  result.report.note += (result.report.note.empty() ? "" : ", ") + std::to_string(rounds) + " rounds";
+  result.report.weight_error = relative_error(problem.weight, coding.decoded);
+  result.report.output_error =
+      math::relative_output_error(problem.weight, coding.decoded, rows, cols, problem.statistics->second_moment, pool);
+  const std::int64_t steps = params.integer("steps");
+  // Places that do not move are codes that are held.
+  const auto trainable = std::make_shared<math::LearnedRounding>(
+      std::move(coding.grid.base()), target, metric.diagonal,
+      math::LearnedRoundingOptions{.moves = math::LearnedRoundingOptions::Moves::size,
+                                   .rate = 0,
+                                   .scale_rate = first_rate(params.real("scale_reach"), steps)});
+  SPARING_TRY(result.weight, trainable->code());
+  if (steps > 0 && params.real("scale_reach") > 0) result.trainable = trainable;
+  return result;
+}
+
+TrainingSchedule schedule(const Params& params) {
+  return params.real("scale_reach") > 0 ? training_schedule(params) : TrainingSchedule{};
+}
+
+std::vector<ParamSpec> parameters() {
+  using Type = ParamSpec::Type;
+  std::vector<ParamSpec> params{
+      {.name = "bits",
+       .type = Type::integer,
+       .default_value = 2,
+       .min = 2,
+       .max = 8,
+       .choices = {},
+       .help = "bits per weight, metadata aside"},
+      {.name = "group",
+       .type = Type::integer,
+       .default_value = 64,
+       .min = 0,
+       .max = 65536,
+       .choices = {},
+       .help = "consecutive inputs that share a scale and a minimum, both in f16; 0: the whole row"},
+      {.name = "rounds",
+       .type = Type::integer,
+       .default_value = 4,
+       .min = 0,
+       .max = 100,
+       .choices = {},
+       .help = "rounds of closed-form scales and minima, then codes anew; a row keeps what lowers its loss"},
+      scale_reach_param(),
+      damping_param(),
+      correct_param(1),
+  };
+  for (const ParamSpec& spec : training_params()) params.push_back(spec);
+  return params;
+}
+
+}  // namespace
+
+extern const Method decoupleq_method;
+const Method decoupleq_method{
+    .name = "decoupleq",
+    .summary = "Solves for codes and for scales with minima in turn, then trains the latter with their block",
+    .paper = "arXiv:2404.12759",
+    .kind = MethodKind::weights,
+    .traits =
+        {.compressed = "weights", .deploy = "quantisation", .prune = "none", .peft = "none", .calibration = "training"},
+    .approximate = false,
+    .params = parameters(),
+    .codings = codings,
+    .transform = nullptr,
+    .corrects = corrects,
+    .apply = apply,
+    .schedule = schedule,
+};
+
+}  // namespace sparing
