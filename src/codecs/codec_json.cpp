@@ -155,6 +155,11 @@ Json spec_to_json(const CodecSpec& spec) {
     json["bits"] = lut->bits;
     put_groups(json, lut->groups);
     json["table"] = lut->table;
+  } else if (const auto* vq = std::get_if<VqAdditiveSpec>(&spec)) {
+    json["vector"] = vq->vector;
+    json["books"] = vq->books;
+    json["bits"] = vq->bits;
+    put_groups(json, vq->groups);
   } else {
     const auto& csr = std::get<CsrSpec>(spec);
     json["nonzeros"] = csr.nonzeros;
@@ -167,7 +172,8 @@ Result<CodecSpec> spec_from_json(const Json& json) {
   if (!json.is_object()) return input_error("[codec] not a JSON object: the manifest is damaged");
   const auto codec = json.find("codec");
   const std::string name = codec != json.end() && codec->is_string() ? codec->get<std::string>() : "";
-  const bool known = name == "dense" || name == "int_group" || name == "lut_group" || name == "csr";
+  const bool known =
+      name == "dense" || name == "int_group" || name == "lut_group" || name == "csr" || name == "vq_additive";
   Fields f(json, known ? name : "codec");
   f.text("codec");
   const std::int64_t version = f.integer("version", 0, 1 << 30);
@@ -205,7 +211,16 @@ Result<CodecSpec> spec_from_json(const Json& json) {
     s.wide_index = f.boolean("wide_index");
     return finish(s);
   }
-  return input_error("[codec] " + shown(name) + ": not known; this reader knows dense, int_group, lut_group, csr");
+  if (name == "vq_additive") {
+    VqAdditiveSpec s;
+    s.vector = f.small("vector");
+    s.books = f.small("books");
+    s.bits = f.small("bits");
+    s.groups = f.groups();
+    return finish(s);
+  }
+  return input_error("[codec] " + shown(name) +
+                     ": not known; this reader knows dense, int_group, lut_group, csr, vq_additive");
 }
 
 Json transform_to_json(const Transform& transform) {

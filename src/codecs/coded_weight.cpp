@@ -8,6 +8,7 @@
 #include "codecs/dense.h"
 #include "codecs/int_group.h"
 #include "codecs/transform.h"
+#include "codecs/vq_additive.h"
 
 namespace sparing {
 namespace {
@@ -64,6 +65,13 @@ Status validate_lut_group(const LutGroupSpec& s) {
   return {};
 }
 
+Status validate_vq_additive(const VqAdditiveSpec& s) {
+  if (s.vector != 4 && s.vector != 8) return out_of_range("vq_additive", "vector", s.vector, "4 or 8");
+  if (s.books < 1 || s.books > 2) return out_of_range("vq_additive", "books", s.books, "1 or 2");
+  if (s.bits < 2 || s.bits > 8) return out_of_range("vq_additive", "bits", s.bits, "2 to 8");
+  return validate_groups("vq_additive", s.groups, s.groups.scale == ScaleKind::coded);
+}
+
 std::string describe_groups(const GroupSpec& g) {
   std::string text = " g" + std::to_string(g.group);
   if (g.scale == ScaleKind::f16) return text + " f16";
@@ -73,7 +81,7 @@ std::string describe_groups(const GroupSpec& g) {
 }  // namespace
 
 std::string codec_name(const CodecSpec& spec) {
-  static constexpr const char* kNames[] = {"dense", "int_group", "lut_group", "csr"};
+  static constexpr const char* kNames[] = {"dense", "int_group", "lut_group", "csr", "vq_additive"};
   return kNames[spec.index()];
 }
 
@@ -96,7 +104,11 @@ std::string describe(const CodecSpec& spec) {
             return text;
           },
           [](const LutGroupSpec& s) { return "lut_group " + std::to_string(s.bits) + "b" + describe_groups(s.groups); },
-          [](const CsrSpec& s) { return "csr " + std::to_string(s.nonzeros) + (s.wide_index ? " u32" : " u16"); }},
+          [](const CsrSpec& s) { return "csr " + std::to_string(s.nonzeros) + (s.wide_index ? " u32" : " u16"); },
+          [](const VqAdditiveSpec& s) {
+            return "vq_additive " + std::to_string(s.books) + "x" + std::to_string(s.bits) + "b v" +
+                   std::to_string(s.vector) + describe_groups(s.groups);
+          }},
       spec);
 }
 
@@ -111,6 +123,7 @@ Status validate(const CodecSpec& spec, std::int64_t rows, std::int64_t cols) {
                  },
                  [](const IntGroupSpec& s) { return validate_int_group(s); },
                  [](const LutGroupSpec& s) { return validate_lut_group(s); },
+                 [](const VqAdditiveSpec& s) { return validate_vq_additive(s); },
                  [&](const CsrSpec& s) -> Status {
                    if (s.nonzeros < 0 || s.nonzeros >= (1ll << 32))
                      return out_of_range("csr", "nonzeros", s.nonzeros, "0 to 2^32 - 1");
@@ -160,6 +173,10 @@ Status validate(const CodedWeight& w, bool deep) {
     SPARING_CHECK_OK(std::visit(
         Overloaded{[&](const DenseSpec& s) { return deep ? validate_floats(s.dtype, term.blob.bytes) : Status(); },
                    [&](const CsrSpec& s) { return validate_csr(s, w.rows, w.cols, term.blob.bytes, deep); },
+                   [&](const VqAdditiveSpec& s) -> Status {
+                     SPARING_TRY(const VqLayout layout, layout_of(s, w.rows, w.cols));
+                     return validate_vq(s, layout, term.blob.bytes, deep);
+                   },
                    [&](const LutGroupSpec& s) -> Status {
                      if (!deep) return {};
                      SPARING_TRY(const IntGroupLayout layout, layout_of(s, w.rows, w.cols));
@@ -189,6 +206,7 @@ void decode_term(const Term& term, std::int64_t rows, std::int64_t cols, std::in
   }
   std::vector<float> scratch(static_cast<std::size_t>(first ? 0 : cols));
   IntGroupLayout layout{};
+  const auto* vq = std::get_if<VqAdditiveSpec>(&term.spec);
   const auto* integer = std::get_if<IntGroupSpec>(&term.spec);
   const auto* lut = std::get_if<LutGroupSpec>(&term.spec);
   if (integer != nullptr) layout = *layout_of(*integer, rows, cols);
@@ -199,6 +217,8 @@ void decode_term(const Term& term, std::int64_t rows, std::int64_t cols, std::in
       decode_int_group_row(*integer, layout, blob, cols, row + r, to);
     } else if (lut != nullptr) {
       decode_lut_group_row(*lut, layout, blob, cols, row + r, to);
+    } else if (vq != nullptr) {
+      decode_vq_row(*vq, *layout_of(*vq, rows, cols), blob, cols, row + r, to);
     } else {
       const DType dtype = std::get<DenseSpec>(term.spec).dtype;
       decode_floats(dtype, blob + static_cast<std::size_t>((row + r) * cols) * size_of(dtype), cols, to);

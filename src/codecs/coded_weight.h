@@ -65,6 +65,16 @@ struct LutGroupSpec {
   bool operator==(const LutGroupSpec&) const = default;
 };
 
+/// Vectors of consecutive inputs as sums of entries of shared books of int8, times a group's scale (vq_additive.h).
+/// Activations as for int_group.
+struct VqAdditiveSpec {
+  std::int32_t vector = 8;  ///< inputs that a code stands for: 4 or 8
+  std::int32_t books = 1;   ///< entries that are added: 1 or 2
+  std::int32_t bits = 8;    ///< of a code: 2..8; a book has 2^bits entries
+  GroupSpec groups = {};
+  bool operator==(const VqAdditiveSpec&) const = default;
+};
+
 /// Compressed sparse rows: u32 row_start[rows + 1], then u16 or u32 columns, then f16 values, each 64-byte aligned.
 struct CsrSpec {
   std::int64_t nonzeros = 0;
@@ -72,7 +82,7 @@ struct CsrSpec {
   bool operator==(const CsrSpec&) const = default;
 };
 
-using CodecSpec = std::variant<DenseSpec, IntGroupSpec, LutGroupSpec, CsrSpec>;
+using CodecSpec = std::variant<DenseSpec, IntGroupSpec, LutGroupSpec, CsrSpec, VqAdditiveSpec>;
 
 struct Term {
   CodecSpec spec;
@@ -100,7 +110,7 @@ struct CodedWeight {
   std::vector<Term> terms;
 };
 
-/// "dense", "int_group", "lut_group", "csr".
+/// "dense", "int_group", "lut_group", "csr", "vq_additive".
 std::string codec_name(const CodecSpec& spec);
 /// "int_group 4b g64 f16 z4", for tables and messages.
 std::string describe(const CodecSpec& spec);

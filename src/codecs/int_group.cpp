@@ -130,8 +130,7 @@ Result<Term> pack(const IntGroupSpec& spec, std::int64_t rows, std::int64_t cols
 Result<Term> pack(const LutGroupSpec& spec, std::int64_t rows, std::int64_t cols, const IntGroupParts& parts) {
   SPARING_CHECK_OK(validate(CodecSpec(spec), rows, cols));
   SPARING_TRY(Term term, pack(as_int_group(spec), rows, cols, parts));
-  term.spec = spec;
-  return term;
+  return Term{spec, std::move(term.blob)};
 }
 
 Result<IntGroupParts> unpack(const Term& term, std::int64_t rows, std::int64_t cols) {

@@ -6,6 +6,7 @@
 #include "base/rng.h"
 #include "codecs/csr.h"
 #include "codecs/int_group.h"
+#include "codecs/vq_additive.h"
 #include "tensor/half.h"
 
 namespace sparing::testing {
@@ -33,6 +34,19 @@ inline IntGroupParts random_parts(const IntGroupSpec& s, std::int64_t rows, std:
   if (s.zero == ZeroKind::integer || s.zero == ZeroKind::coded_min) fill(p.zero_codes, rows * l.groups, s.zero_bits);
   if (s.zero == ZeroKind::f16_min) fill_f16(p.zero_f16, rows * l.groups, 0.1);
   if (s.zero == ZeroKind::coded_min) fill_f16(p.zero_super, rows * l.supers, 0.01);
+  return p;
+}
+
+inline VqParts random_parts(const VqAdditiveSpec& s, std::int64_t rows, std::int64_t cols, Rng& rng) {
+  const VqLayout l = *layout_of(s, rows, cols);
+  IntGroupParts scales = random_parts(as_int_group(s), rows, cols, rng);
+  VqParts p{{}, {}, std::move(scales.scale_f16), std::move(scales.scale_codes), std::move(scales.scale_super)};
+  for (std::int64_t i = 0; i < rows * l.vectors * s.books; ++i)
+    p.codes.push_back(static_cast<std::uint8_t>(rng.below(1ull << s.bits)));
+  // The widest that two books may be.
+  const std::uint64_t span = s.books == 1 ? 256 : 128;
+  for (std::int64_t i = 0; i < (s.books * s.vector) << s.bits; ++i)
+    p.books.push_back(static_cast<std::int8_t>(static_cast<int>(rng.below(span)) - static_cast<int>(span / 2)));
   return p;
 }
 
@@ -73,6 +87,24 @@ inline Term random_dense(DType dtype, std::int64_t rows, std::int64_t cols, std:
     }
   }
   return Term{DenseSpec{dtype}, Blob::of(std::move(buffer))};
+}
+
+/// Every shape of vq_additive, and scales of either kind.
+inline std::vector<VqAdditiveSpec> vq_additive_zoo() {
+  std::vector<VqAdditiveSpec> zoo;
+  for (const int vector : {4, 8})
+    for (const int books : {1, 2}) {
+      for (int bits = 2; bits <= 8; ++bits)
+        zoo.push_back({.vector = vector, .books = books, .bits = bits, .groups = {.group = 1 << 20}});
+      for (const int group : {16, 24, 32, 64, 7})
+        zoo.push_back({.vector = vector, .books = books, .bits = 8, .groups = {.group = group}});
+      zoo.push_back(
+          {.vector = vector,
+           .books = books,
+           .bits = 5,
+           .groups = {.group = 32, .scale = ScaleKind::coded, .scale_bits = 6, .scale_offset = 32, .super = 3}});
+    }
+  return zoo;
 }
 
 /// Every shape of int_group: all widths, all scale and zero kinds, groups that do and do not fit blocks.

@@ -4,6 +4,7 @@
 #include <cassert>
 #include <variant>
 
+#include "codecs/vq_additive.h"
 #include "kernels/isa.h"
 #include "kernels/prepared.h"
 
@@ -49,6 +50,29 @@ void Linear::Impl::cut_segments(IntWeight& w) {
   }
 }
 
+Status Linear::Impl::add_vq(const Term& term, IntWeight& w) {
+  const auto& spec = std::get<VqAdditiveSpec>(term.spec);
+  SPARING_TRY(const VqLayout layout, layout_of(spec, weight.rows, weight.cols));
+  w.layout = layout.groups;
+  const CodeQuads quads = code_quads(spec, layout);
+  w.vq = {.entries = nullptr,
+          .vector = spec.vector,
+          .books = spec.books,
+          .bits = spec.bits,
+          .planes = quads.planes.count,
+          .width = {quads.planes.width[0], quads.planes.width[1], quads.planes.width[2]},
+          .low = {quads.planes.low[0], quads.planes.low[1], quads.planes.low[2]},
+          .quads = layout.quads,
+          .panel_bytes = layout.panel_bytes};
+  auto& entries = tables.emplace_back();
+  const std::byte* books = term.blob.bytes.data() + layout.books;
+  const std::int64_t size = static_cast<std::int64_t>(spec.vector) << spec.bits;
+  for (std::int64_t i = 0; i < size * spec.books; ++i)
+    entries.push_back(static_cast<std::uint8_t>(std::to_integer<int>(books[i]) + (i < size ? 128 : 0)));
+  w.table = w.vq.entries = entries.data();
+  return {};
+}
+
 Status Linear::Impl::add(const Term& term, Precision precision) {
   const std::int64_t rows = weight.rows, cols = weight.cols;
   if (const auto* dense = std::get_if<DenseSpec>(&term.spec)) {
@@ -63,8 +87,9 @@ Status Linear::Impl::add(const Term& term, Precision precision) {
     return {};
   }
   const auto* lut = std::get_if<LutGroupSpec>(&term.spec);
+  const auto* vq = std::get_if<VqAdditiveSpec>(&term.spec);
   IntWeight w{};
-  w.spec = lut != nullptr ? as_int_group(*lut) : std::get<IntGroupSpec>(term.spec);
+  w.spec = vq != nullptr ? as_int_group(*vq) : lut != nullptr ? as_int_group(*lut) : std::get<IntGroupSpec>(term.spec);
   SPARING_TRY(w.layout, layout_of(w.spec, rows, cols));
   if (precision == Precision::f32 || (lut != nullptr && !integer_table(lut->table))) {
     needs_f32 = true;
@@ -80,6 +105,7 @@ Status Linear::Impl::add(const Term& term, Precision precision) {
     for (const float v : lut->table) table.push_back(static_cast<std::uint8_t>(static_cast<std::int32_t>(v) + 128));
     w.table = table.data();
   }
+  if (vq != nullptr) SPARING_CHECK_OK(add_vq(term, w));
   cut_segments(w);
   terms.emplace_back(w);
   return {};

@@ -17,6 +17,7 @@ using sparing::testing::int_group_zoo;
 using sparing::testing::random_csr;
 using sparing::testing::random_dense;
 using sparing::testing::random_term;
+using sparing::testing::vq_additive_zoo;
 
 CodedWeight weight_of(std::int64_t rows, std::int64_t cols, std::vector<Term> terms) {
   CodedWeight w;
@@ -83,13 +84,16 @@ TEST(Reference, AgreesWithDoublesOverTheDecodedWeights) {
   for (const auto& spec : int_group_zoo()) bases.push_back(random_term(spec, rows, cols, 3));
   bases.push_back(random_term(LutGroupSpec{2, {.group = 32}, {-127, -3, 8, 127}}, rows, cols, 4));
   bases.push_back(random_term(LutGroupSpec{2, {.group = 16}, {-1, -0.25f, 0.25f, 1}}, rows, cols, 5));
+  for (const auto& spec : vq_additive_zoo()) bases.push_back(random_term(spec, rows, cols, 8));
   for (const DType t : {DType::f32, DType::f16, DType::bf16}) bases.push_back(random_dense(t, rows, cols, 6));
   bases.push_back(random_csr(rows, cols, 0.2, 7));
   for (const Term& base : bases)
     for (const Precision precision : {Precision::int8, Precision::int16, Precision::f32}) {
       const CodedWeight w = weight_of(rows, cols, {base});
       const auto* lut = std::get_if<LutGroupSpec>(&base.spec);
-      const bool integer = std::holds_alternative<IntGroupSpec>(base.spec) || (lut != nullptr && lut->table[0] == -127);
+      const bool integer = std::holds_alternative<IntGroupSpec>(base.spec) ||
+                           std::holds_alternative<VqAdditiveSpec>(base.spec) ||
+                           (lut != nullptr && lut->table[0] == -127);
       const auto seen = dequantised(integer ? precision : Precision::f32, x, tokens, cols);
       const auto y = multiply(w, precision, x, tokens, bias, pool);
       std::vector<float> decoded(static_cast<std::size_t>(rows * cols));
@@ -267,8 +271,15 @@ TEST(Isas, LutGroupIsBitEqual) {
       }
 }
 
+TEST(Isas, VqAdditiveIsBitEqual) {
+  for (const auto& spec : vq_additive_zoo())
+    for (const Shape& s : kShapes) expect_integers_agree(s, {random_term(spec, s.rows, s.cols, 34)});
+}
+
 TEST(Isas, FloatActivationsAreBitEqual) {
   for (const Shape& s : kShapes) {
+    expect_all_isas_agree(s, {random_term(VqAdditiveSpec{.vector = 4, .books = 2}, s.rows, s.cols, 35)},
+                          Precision::f32);
     for (const DType t : {DType::f32, DType::f16, DType::bf16})
       expect_all_isas_agree(s, {random_dense(t, s.rows, s.cols, 26)}, Precision::int8);
     expect_all_isas_agree(s, {random_term(IntGroupSpec{.bits = 4, .groups = {.group = 32}}, s.rows, s.cols, 27)},

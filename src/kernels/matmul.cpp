@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "codecs/transform.h"
+#include "codecs/vq_additive.h"
 #include "kernels/prepared.h"
 
 namespace sparing::kernels {
@@ -59,6 +60,8 @@ void decoded_panels(const KernelSet& kernels, const DecodedWeight& w, const Inpu
     for (std::int64_t r = 0; r < count; ++r) {
       if (const auto* lut = std::get_if<LutGroupSpec>(&w.term->spec)) {
         decode_lut_group_row(*lut, w.layout, blob, w.cols, first + r, rows + r * w.cols);
+      } else if (const auto* vq = std::get_if<VqAdditiveSpec>(&w.term->spec)) {
+        decode_vq_row(*vq, *layout_of(*vq, w.rows, w.cols), blob, w.cols, first + r, rows + r * w.cols);
       } else {
         decode_int_group_row(std::get<IntGroupSpec>(w.term->spec), w.layout, blob, w.cols, first + r,
                              rows + r * w.cols);

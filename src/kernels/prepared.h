@@ -13,7 +13,7 @@ namespace sparing::kernels {
 struct DecodedWeight {
   const Term* term;
   std::int64_t rows, cols;
-  IntGroupLayout layout;
+  IntGroupLayout layout;  ///< int_group, lut_group
 };
 
 struct Linear::Impl {
@@ -27,6 +27,7 @@ struct Linear::Impl {
 
   void cut_segments(IntWeight& w);
   Status add(const Term& term, Precision precision);
+  Status add_vq(const Term& term, IntWeight& w);
 };
 
 }  // namespace sparing::kernels

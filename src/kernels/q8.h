@@ -8,8 +8,8 @@
 //   amax < 2^-100:    scale = 0, codes = 0
 //   otherwise:        scale = amax / 127, code = round_to_nearest_even(x * (1 / scale)), all f32, each step rounded
 //
-// Products of int_group and of lut_group with a table of integers (u = the code, or table[code] + 128 with a zero of
-// 128). A segment is what a block of 32 inputs and a group have in common. For output r and one token, acc = 0, then
+// Products of int_group, of lut_group with a table of integers and of vq_additive (u = the code, or with a zero of 128
+// what it stands for in the table or the books, + 128). A segment is what a block of 32 inputs and a group have in common. For output r and one token, acc = 0, then
 // for every group in ascending order, with part = 0 and total = 0, for each of its segments in ascending order:
 //   D = sum u * code_x, S = sum code_x                exact, int32, over the segment; |D| < 2^24
 //   part = fma(float(D), s_x, part)
