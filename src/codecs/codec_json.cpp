@@ -160,6 +160,8 @@ Json spec_to_json(const CodecSpec& spec) {
     json["books"] = vq->books;
     json["bits"] = vq->bits;
     put_groups(json, vq->groups);
+  } else if (const auto* ternary = std::get_if<TernaryDictSpec>(&spec)) {
+    json["words"] = ternary->words;
   } else {
     const auto& csr = std::get<CsrSpec>(spec);
     json["nonzeros"] = csr.nonzeros;
@@ -172,8 +174,8 @@ Result<CodecSpec> spec_from_json(const Json& json) {
   if (!json.is_object()) return input_error("[codec] not a JSON object: the manifest is damaged");
   const auto codec = json.find("codec");
   const std::string name = codec != json.end() && codec->is_string() ? codec->get<std::string>() : "";
-  const bool known =
-      name == "dense" || name == "int_group" || name == "lut_group" || name == "csr" || name == "vq_additive";
+  const bool known = name == "dense" || name == "int_group" || name == "lut_group" || name == "csr" ||
+                     name == "vq_additive" || name == "ternary_dict";
   Fields f(json, known ? name : "codec");
   f.text("codec");
   const std::int64_t version = f.integer("version", 0, 1 << 30);
@@ -219,8 +221,9 @@ Result<CodecSpec> spec_from_json(const Json& json) {
     s.groups = f.groups();
     return finish(s);
   }
+  if (name == "ternary_dict") return finish(TernaryDictSpec{f.integer("words", 0, 0xFFFFFFFFll)});
   return input_error("[codec] " + shown(name) +
-                     ": not known; this reader knows dense, int_group, lut_group, csr, vq_additive");
+                     ": not known; this reader knows dense, int_group, lut_group, csr, vq_additive, ternary_dict");
 }
 
 Json transform_to_json(const Transform& transform) {

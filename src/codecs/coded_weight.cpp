@@ -7,6 +7,7 @@
 #include "codecs/csr.h"
 #include "codecs/dense.h"
 #include "codecs/int_group.h"
+#include "codecs/ternary_dict.h"
 #include "codecs/transform.h"
 #include "codecs/vq_additive.h"
 
@@ -66,8 +67,11 @@ Status validate_lut_group(const LutGroupSpec& s) {
 }
 
 Status validate_vq_additive(const VqAdditiveSpec& s) {
-  if (s.vector != 4 && s.vector != 8) return out_of_range("vq_additive", "vector", s.vector, "4 or 8");
-  if (s.books < 1 || s.books > 2) return out_of_range("vq_additive", "books", s.books, "1 or 2");
+  if (s.vector != 1 && s.vector != 4 && s.vector != 8)
+    return out_of_range("vq_additive", "vector", s.vector, "1, 4 or 8");
+  const int most = s.vector == 1 ? 1 : 2;
+  if (s.books < 1 || s.books > most)
+    return out_of_range("vq_additive", "books", s.books, most == 1 ? "1 with vectors of 1" : "1 or 2");
   if (s.bits < 2 || s.bits > 8) return out_of_range("vq_additive", "bits", s.bits, "2 to 8");
   return validate_groups("vq_additive", s.groups, s.groups.scale == ScaleKind::coded);
 }
@@ -80,8 +84,15 @@ std::string describe_groups(const GroupSpec& g) {
 
 }  // namespace
 
+bool same_form(const CodecSpec& a, const CodecSpec& b) {
+  if (std::holds_alternative<TernaryDictSpec>(a)) return std::holds_alternative<TernaryDictSpec>(b);
+  const auto *x = std::get_if<LutGroupSpec>(&a), *y = std::get_if<LutGroupSpec>(&b);
+  if (x == nullptr || y == nullptr) return a == b;
+  return x->bits == y->bits && x->groups == y->groups && x->table.size() == y->table.size();
+}
+
 std::string codec_name(const CodecSpec& spec) {
-  static constexpr const char* kNames[] = {"dense", "int_group", "lut_group", "csr", "vq_additive"};
+  static constexpr const char* kNames[] = {"dense", "int_group", "lut_group", "csr", "vq_additive", "ternary_dict"};
   return kNames[spec.index()];
 }
 
@@ -108,7 +119,8 @@ std::string describe(const CodecSpec& spec) {
           [](const VqAdditiveSpec& s) {
             return "vq_additive " + std::to_string(s.books) + "x" + std::to_string(s.bits) + "b v" +
                    std::to_string(s.vector) + describe_groups(s.groups);
-          }},
+          },
+          [](const TernaryDictSpec& s) { return "ternary_dict " + std::to_string(s.words); }},
       spec);
 }
 
@@ -124,6 +136,11 @@ Status validate(const CodecSpec& spec, std::int64_t rows, std::int64_t cols) {
                  [](const IntGroupSpec& s) { return validate_int_group(s); },
                  [](const LutGroupSpec& s) { return validate_lut_group(s); },
                  [](const VqAdditiveSpec& s) { return validate_vq_additive(s); },
+                 [](const TernaryDictSpec& s) -> Status {
+                   if (s.words < 0 || s.words >= (1ll << 32))
+                     return out_of_range("ternary_dict", "words", s.words, "0 to 2^32 - 1");
+                   return {};
+                 },
                  [&](const CsrSpec& s) -> Status {
                    if (s.nonzeros < 0 || s.nonzeros >= (1ll << 32))
                      return out_of_range("csr", "nonzeros", s.nonzeros, "0 to 2^32 - 1");
@@ -173,6 +190,7 @@ Status validate(const CodedWeight& w, bool deep) {
     SPARING_CHECK_OK(std::visit(
         Overloaded{[&](const DenseSpec& s) { return deep ? validate_floats(s.dtype, term.blob.bytes) : Status(); },
                    [&](const CsrSpec& s) { return validate_csr(s, w.rows, w.cols, term.blob.bytes, deep); },
+                   [&](const TernaryDictSpec& s) { return validate_ternary(s, w.rows, w.cols, term.blob.bytes, deep); },
                    [&](const VqAdditiveSpec& s) -> Status {
                      SPARING_TRY(const VqLayout layout, layout_of(s, w.rows, w.cols));
                      return validate_vq(s, layout, term.blob.bytes, deep);
@@ -217,6 +235,8 @@ void decode_term(const Term& term, std::int64_t rows, std::int64_t cols, std::in
       decode_int_group_row(*integer, layout, blob, cols, row + r, to);
     } else if (lut != nullptr) {
       decode_lut_group_row(*lut, layout, blob, cols, row + r, to);
+    } else if (const auto* ternary = std::get_if<TernaryDictSpec>(&term.spec)) {
+      decode_ternary_row(*layout_of(*ternary, rows, cols), blob, cols, row + r, to);
     } else if (vq != nullptr) {
       decode_vq_row(*vq, *layout_of(*vq, rows, cols), blob, cols, row + r, to);
     } else {

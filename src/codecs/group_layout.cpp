@@ -92,8 +92,10 @@ Result<VqLayout> layout_of(const VqAdditiveSpec& spec, std::int64_t rows, std::i
   VqLayout l{};
   l.groups = counts_of(spec.groups, rows, cols);
   l.vectors = ceil_of(cols, spec.vector);
-  l.quads = ceil_of(l.vectors, 4) * spec.books;
+  // Vectors of 1 fill blocks of 32 inputs, as in int_group: kernels read them in place.
+  l.quads = spec.vector == 1 ? l.groups.blocks * 8 : ceil_of(l.vectors, 4) * spec.books;
   l.panel_bytes = CodeQuads(spec.bits, l.quads).bytes();
+  if (spec.vector == 1) l.groups.block_bytes = 64 * spec.bits;
   Sections s;
   l.groups.codes = s.add(static_cast<std::uint64_t>(l.groups.panels), static_cast<std::uint64_t>(l.panel_bytes));
   add_scales(s, spec.groups, l.groups);

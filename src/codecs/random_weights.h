@@ -6,6 +6,7 @@
 #include "base/rng.h"
 #include "codecs/csr.h"
 #include "codecs/int_group.h"
+#include "codecs/ternary_dict.h"
 #include "codecs/vq_additive.h"
 #include "tensor/half.h"
 
@@ -75,6 +76,16 @@ inline Term random_csr(std::int64_t rows, std::int64_t cols, double density, std
   return *pack_csr(rows, cols, start, columns, values);
 }
 
+inline Term random_ternary(std::int64_t rows, std::int64_t cols, double zeros, std::uint64_t seed) {
+  Rng rng(seed);
+  std::vector<std::uint8_t> codes;
+  std::vector<std::uint16_t> levels;
+  for (std::int64_t i = 0; i < rows * cols; ++i)
+    codes.push_back(rng.uniform() < zeros ? std::uint8_t{0} : static_cast<std::uint8_t>(1 + rng.below(2)));
+  for (std::int64_t i = 0; i < 2 * rows; ++i) levels.push_back(random_f16(rng, 0.1));
+  return *pack_ternary(rows, cols, codes, levels);
+}
+
 inline Term random_dense(DType dtype, std::int64_t rows, std::int64_t cols, std::uint64_t seed) {
   Rng rng(seed);
   Buffer buffer(static_cast<std::size_t>(rows * cols) * size_of(dtype));
@@ -92,8 +103,9 @@ inline Term random_dense(DType dtype, std::int64_t rows, std::int64_t cols, std:
 /// Every shape of vq_additive, and scales of either kind.
 inline std::vector<VqAdditiveSpec> vq_additive_zoo() {
   std::vector<VqAdditiveSpec> zoo;
-  for (const int vector : {4, 8})
+  for (const int vector : {1, 4, 8})
     for (const int books : {1, 2}) {
+      if (vector == 1 && books == 2) continue;
       for (int bits = 2; bits <= 8; ++bits)
         zoo.push_back({.vector = vector, .books = books, .bits = bits, .groups = {.group = 1 << 20}});
       for (const int group : {16, 24, 32, 64, 7})

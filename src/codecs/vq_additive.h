@@ -12,6 +12,8 @@
 //   codes   [panel][unit][plane]
 //   scales  as in int_group.h, constant zero
 //   books   int8 [book][2^bits][vector]
+// Vectors of 1 input have one book, a table, and quads up to a whole block of 32 inputs: codes and scales are then laid
+// out as a lut_group's, whose kernels read them.
 // The row's last vector may be ragged: what its entry says beyond the row counts for nothing. Padding holds code 0.
 
 #include <cstdint>
@@ -55,7 +57,8 @@ struct CodeQuads {
 
 /// Where each section of a blob starts.
 struct VqLayout {
-  IntGroupLayout groups;     ///< panels, scales; codes: where they start; blocks: of 32 inputs; block_bytes: 0
+  IntGroupLayout
+      groups;  ///< panels, scales; codes: where they start; blocks: of 32 inputs; block_bytes: only of vectors of 1
   std::int64_t vectors;      ///< of a row
   std::int64_t quads;        ///< of a panel
   std::int64_t panel_bytes;  ///< codes of a panel

@@ -76,6 +76,24 @@ TEST(VqAdditive, LayoutIsPinned) {
   EXPECT_EQ(others, 2);
 }
 
+// A table in the blob: all but the table is a lut_group, byte for byte.
+TEST(VqAdditive, VectorsOfOneAreALutGroup) {
+  const VqAdditiveSpec spec{.vector = 1, .books = 1, .bits = 3, .groups = {.group = 16}};
+  Rng rng(4);
+  const VqParts p = random_parts(spec, 20, 70, rng);
+  IntGroupParts numbers;
+  numbers.codes = p.codes;
+  numbers.scale_f16 = p.scale_f16;
+  const Term lut = *pack(LutGroupSpec{3, {.group = 16}, {p.books.begin(), p.books.end()}}, 20, 70, numbers),
+             table = *pack(spec, 20, 70, p);
+  ASSERT_EQ(table.blob.bytes.size(), lut.blob.bytes.size() + 64);
+  EXPECT_TRUE(std::equal(lut.blob.bytes.begin(), lut.blob.bytes.end(), table.blob.bytes.begin()));
+  std::vector<float> a(20 * 70), b(a);
+  decode_rows(weight_of(20, 70, lut), 0, 20, a.data());
+  decode_rows(weight_of(20, 70, table), 0, 20, b.data());
+  EXPECT_EQ(a, b);
+}
+
 // 8 bits: no padding but the panel's rows. 576 inputs in 2 books of 8 are 2 bits a weight.
 TEST(VqAdditive, BytesAreWhatTheBitsSay) {
   const VqAdditiveSpec two{.vector = 8, .books = 2, .bits = 8, .groups = {.group = 576}};
@@ -92,6 +110,7 @@ TEST(VqAdditive, BadSpecsAndBooksAreRefused) {
   };
   refused({.vector = 6}, "vector");
   refused({.books = 3}, "books");
+  refused({.vector = 1, .books = 2}, "books");
   refused({.books = 0}, "books");
   refused({.bits = 9}, "bits");
   refused({.bits = 1}, "bits");

@@ -8,6 +8,7 @@
 #include "codecs/coded_weight.h"
 #include "codecs/csr.h"
 #include "codecs/int_group.h"
+#include "codecs/ternary_dict.h"
 #include "kernels/q16.h"
 #include "kernels/q8.h"
 
@@ -41,6 +42,7 @@ struct IntWeight {
   std::int64_t rows, cols;
   const std::byte* blob;
   const std::uint8_t* table;  ///< lut_group: 2^bits entries + 128; null: codes are numbers. vq_additive: its entries
+  float table_unit;           ///< what a step of the table is worth: scales count by it; 1 without a rounded table
   VqCodes vq;
   SegmentKind segments;
   std::int32_t blocks_per_group;       ///< whole
@@ -59,6 +61,13 @@ struct CsrWeight {
   CsrLayout layout;
   std::int64_t rows, cols;
   const std::byte* blob;
+};
+
+struct TernaryWeight {
+  TernaryLayout layout;
+  std::int64_t rows, cols;
+  const std::byte* blob;
+  const std::uint64_t* dictionary;
 };
 
 /// Where results go: y[token * stride + row]. `add`: onto what an earlier term left. Bias comes with the last term.

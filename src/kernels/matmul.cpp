@@ -5,6 +5,7 @@
 #include "codecs/transform.h"
 #include "codecs/vq_additive.h"
 #include "kernels/prepared.h"
+#include "kernels/ternary_rows.h"
 
 namespace sparing::kernels {
 
@@ -84,6 +85,8 @@ void run_product(const Product& product, const Input& in, std::int64_t begin, st
       weight.kernels->dense_panels(*dense, in.x, in.tokens, in.stride, out, begin, end, scratch);
     } else if (const auto* csr = std::get_if<CsrWeight>(&weight.terms[i])) {
       weight.kernels->csr_panels(*csr, in.x, in.tokens, in.stride, out, begin, end);
+    } else if (const auto* ternary = std::get_if<TernaryWeight>(&weight.terms[i])) {
+      ternary_panels(*ternary, in.x, in.tokens, in.stride, out, begin, end, scratch);
     } else {
       decoded_panels(*weight.kernels, std::get<DecodedWeight>(weight.terms[i]), in, out, begin, end, scratch);
     }

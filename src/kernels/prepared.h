@@ -19,7 +19,7 @@ struct DecodedWeight {
 struct Linear::Impl {
   CodedWeight weight;
   const KernelSet* kernels = nullptr;
-  std::vector<std::variant<IntWeight, DenseWeight, CsrWeight, DecodedWeight>> terms;
+  std::vector<std::variant<IntWeight, DenseWeight, CsrWeight, TernaryWeight, DecodedWeight>> terms;
   bool needs_q8 = false, needs_q16 = false, needs_f32 = false;
   std::vector<std::vector<std::uint8_t>> tables;
   std::vector<std::vector<Segment>> segment_lists;

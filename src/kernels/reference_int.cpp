@@ -90,7 +90,8 @@ void int_panels(const IntWeight& w, const Q8Block* x, std::int64_t tokens, const
       const std::int64_t lane = t % kTileTokens;
       float acc = 0;
       for (std::int64_t c = 0, group = 0; c < w.cols; ++group) {
-        const GroupValues g = group_values(w.spec, l, w.blob, row, group);
+        GroupValues g = group_values(w.spec, l, w.blob, row, group);
+        g.scale *= w.table_unit;
         const auto zero = static_cast<float>(w.table != nullptr ? 128 : g.zero);
         const std::int64_t end_of_group = std::min<std::int64_t>(w.cols, (group + 1) * w.spec.groups.group);
         float part = 0, total = 0;

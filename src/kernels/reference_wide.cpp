@@ -62,7 +62,8 @@ void wide_panels(const IntWeight& w, const Q16Block* x, std::int64_t tokens, con
       const std::int64_t lane = t % kTileTokens;
       float acc = 0;
       for (std::int64_t c = 0; c < w.cols;) {
-        const GroupValues g = group_values(w.spec, l, w.blob, row, c / group_length);
+        GroupValues g = group_values(w.spec, l, w.blob, row, c / group_length);
+        g.scale *= w.table_unit;
         const std::int32_t zero = w.table != nullptr ? 128 : g.zero;
         std::int32_t dot = 0, sum = 0;
         for (const std::int64_t stop = stop_of(c); c < stop; ++c) {
