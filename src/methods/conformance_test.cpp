@@ -1,5 +1,6 @@
 // What every weight method must keep, whatever it is: loops over the table.
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -75,6 +76,25 @@ std::string describe(const Method& method, const Params& params, Shape shape) {
   return text + " on " + std::to_string(shape.rows) + " x " + std::to_string(shape.cols);
 }
 
+bool has_param(const Method& method, std::string_view name) {
+  return std::ranges::any_of(method.params, [&](const ParamSpec& spec) { return spec.name == name; });
+}
+
+// Twice the error of a uniform grid over a span of 6 deviations at the fewest bits: 36 / (12 * (2^2 - 1)^2). Methods
+// without bits: twice that of leaving all out, which rounding to a row's extremes may exceed.
+double most_error(const Method& method, const Params& params) {
+  if (!has_param(method, "bits")) return 2;
+  const double levels = std::exp2(static_cast<double>(params.integer("bits"))) - 1;
+  return 2 * 36 / (12 * levels * levels);
+}
+
+/// What lets a method take a matrix of 4 x 20.
+std::vector<std::pair<std::string, std::string>> narrow(const Method& method) {
+  std::vector<std::pair<std::string, std::string>> given;
+  if (has_param(method, "group")) given.emplace_back("group", "0");
+  return given;
+}
+
 bool same(const CodedWeight& a, const CodedWeight& b) {
   const auto same_bytes = [](Bytes x, Bytes y) {
     return x.size() == y.size() && (x.empty() || std::memcmp(x.data(), y.data(), x.size()) == 0);
@@ -108,10 +128,13 @@ TEST(Conformance, EveryWeightMethodKeepsItsPromises) {
         const Status valid = validate(weight, true);
         EXPECT_TRUE(valid.ok()) << valid.error().message;
         ASSERT_EQ(weight.terms.size(), codings->size());
-        for (std::size_t i = 0; i < codings->size(); ++i) EXPECT_TRUE(weight.terms[i].spec == (*codings)[i]);
+        for (std::size_t i = 0; i < codings->size(); ++i) {
+          EXPECT_TRUE(same_form(weight.terms[i].spec, (*codings)[i]));
+          EXPECT_TRUE(method->estimates || weight.terms[i].spec == (*codings)[i]);
+        }
         const auto predicted = predicted_bytes(*method, params, shape.rows, shape.cols);
         ASSERT_TRUE(predicted.ok());
-        EXPECT_EQ(*predicted, stored_bytes(weight));
+        EXPECT_TRUE(method->estimates || *predicted == stored_bytes(weight));
 
         // Round trip: the stored weight decodes to what the report says of it.
         std::vector<float> decoded(planted.weight.size());
@@ -130,10 +153,7 @@ TEST(Conformance, EveryWeightMethodKeepsItsPromises) {
             }
           }
         EXPECT_NEAR(result->report.weight_error, error / size, 1e-5 + 1e-3 * error / size);
-        // Twice the error of a uniform grid over a span of 6 deviations at the fewest bits: 36 / (12 * (2^2 - 1)^2).
-        const double bits = static_cast<double>(params.integer("bits"));
-        const double levels = std::exp2(bits) - 1;
-        EXPECT_LE(output / whole, 2 * 36 / (12 * levels * levels) + 1e-6);
+        EXPECT_LE(output / whole, most_error(*method, params) + 1e-6);
 
         const auto again = method->apply(planted.problem, params);
         ASSERT_TRUE(again.ok());
@@ -173,10 +193,12 @@ TEST(Conformance, BadParametersAreRefused) {
         refused(name, "inf");
       }
     }
-    const auto unknown = Params::make(*method, {{"bitz", "4"}});
+    const std::string first(method->params.front().name);
+    const auto unknown = Params::make(*method, {{first + "z", "4"}});
     ASSERT_FALSE(unknown.ok());
-    EXPECT_NE(unknown.error().message.find("did you mean 'bits'"), std::string::npos) << unknown.error().message;
-    const auto twice = Params::make(*method, {{"bits", "4"}, {"bits", "3"}});
+    EXPECT_NE(unknown.error().message.find("did you mean '" + first + "'"), std::string::npos)
+        << unknown.error().message;
+    const auto twice = Params::make(*method, {{first, "4"}, {first, "3"}});
     EXPECT_FALSE(twice.ok());
   }
 }
@@ -185,7 +207,7 @@ TEST(Conformance, DamagedInputIsRefused) {
   for (const Method* method : all_methods()) {
     if (method->kind != MethodKind::weights) continue;
     SCOPED_TRACE(method->name);
-    const Params params = Params::make(*method, {{"group", "0"}}).value();
+    const Params params = Params::make(*method, narrow(*method)).value();
     Planted planted;
     plant(planted, {4, 20}, 1);
     planted.weight[21] = std::nanf("");

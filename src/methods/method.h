@@ -98,6 +98,8 @@ struct Method {
   Result<SiteResult> (*apply)(const SiteProblem& problem, const Params& params) = nullptr;
   /// How the block's sites are trained once all are coded; null, or no steps: apply's weight is final.
   TrainingSchedule (*schedule)(const Params& params) = nullptr;
+  /// codings only guesses what the weights decide (same_form): real sizes differ from predicted ones.
+  bool estimates = false;
 };
 
 /// What apply's weight will take in the file: stored_bytes of it, known beforehand. Errors as codings.
