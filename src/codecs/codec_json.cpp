@@ -181,6 +181,13 @@ Json spec_to_json(const CodecSpec& spec) {
   } else if (const auto* csr = std::get_if<CsrSpec>(&spec)) {
     json["nonzeros"] = csr->nonzeros;
     json["wide_index"] = csr->wide_index;
+  } else if (const auto* vq = std::get_if<VqAdditiveSpec>(&spec)) {
+    json["vector"] = vq->vector;
+    json["books"] = vq->books;
+    json["bits"] = vq->bits;
+    put_groups(json, vq->groups);
+  } else if (const auto* ternary = std::get_if<TernaryDictSpec>(&spec)) {
+    json["words"] = ternary->words;
   } else if (const auto* lowrank = std::get_if<LowRankSpec>(&spec)) {
     json["rank"] = lowrank->rank;
     json["inner"] = factor_json(lowrank->inner);
@@ -193,8 +200,8 @@ Result<CodecSpec> spec_from_json(const Json& json) {
   if (!json.is_object()) return input_error("[codec] not a JSON object: the manifest is damaged");
   const auto codec = json.find("codec");
   const std::string name = codec != json.end() && codec->is_string() ? codec->get<std::string>() : "";
-  const bool known =
-      name == "dense" || name == "int_group" || name == "lut_group" || name == "csr" || name == "lowrank";
+  const bool known = name == "dense" || name == "int_group" || name == "lut_group" || name == "csr" ||
+                     name == "lowrank" || name == "vq_additive" || name == "ternary_dict";
   Fields f(json, known ? name : "codec");
   f.text("codec");
   const std::int64_t version = f.integer("version", 0, 1 << 30);
@@ -239,8 +246,18 @@ Result<CodecSpec> spec_from_json(const Json& json) {
     s.outer = f.factor("outer");
     return finish(s);
   }
-  return input_error("[codec] " + shown(name) +
-                     ": not known; this reader knows dense, int_group, lut_group, csr, lowrank");
+  if (name == "vq_additive") {
+    VqAdditiveSpec s;
+    s.vector = f.small("vector");
+    s.books = f.small("books");
+    s.bits = f.small("bits");
+    s.groups = f.groups();
+    return finish(s);
+  }
+  if (name == "ternary_dict") return finish(TernaryDictSpec{f.integer("words", 0, 0xFFFFFFFFll)});
+  return input_error(
+      "[codec] " + shown(name) +
+      ": not known; this reader knows dense, int_group, lut_group, csr, lowrank, vq_additive, ternary_dict");
 }
 
 Json transform_to_json(const Transform& transform) {

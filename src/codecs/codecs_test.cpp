@@ -279,10 +279,11 @@ TEST(Transforms, FoldingAgreesWithApplying) {
 }
 
 TEST(Json, RoundTripsAndRefusesByName) {
-  std::vector<CodecSpec> specs = {DenseSpec{DType::bf16}, CsrSpec{12, false},
+  std::vector<CodecSpec> specs = {DenseSpec{DType::bf16}, CsrSpec{12, false}, TernaryDictSpec{7},
                                   LutGroupSpec{2, {.group = 64}, {-1.0f, -0.33333334f, 0.1f, 1.0f}}};
   for (const auto& s : int_group_zoo()) specs.emplace_back(s);
   for (const auto& s : lowrank_zoo(50, 50)) specs.emplace_back(s);
+  for (const auto& s : testing::vq_additive_zoo()) specs.emplace_back(s);
   for (const auto& s : specs) {
     const auto back = spec_from_json(nlohmann::json::parse(spec_to_json(s).dump()));
     ASSERT_TRUE(back.ok()) << spec_to_json(s).dump() << back.error().message;

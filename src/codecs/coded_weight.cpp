@@ -9,7 +9,9 @@
 #include "codecs/dense.h"
 #include "codecs/int_group.h"
 #include "codecs/lowrank.h"
+#include "codecs/ternary_dict.h"
 #include "codecs/transform.h"
+#include "codecs/vq_additive.h"
 
 namespace sparing {
 namespace {
@@ -87,6 +89,16 @@ std::string describe_factor(const FactorSpec& s) {
   return s.bits == 16 ? "f16" : std::to_string(s.bits) + "b g" + std::to_string(s.group);
 }
 
+Status validate_vq_additive(const VqAdditiveSpec& s) {
+  if (s.vector != 1 && s.vector != 4 && s.vector != 8)
+    return out_of_range("vq_additive", "vector", s.vector, "1, 4 or 8");
+  const int most = s.vector == 1 ? 1 : 2;
+  if (s.books < 1 || s.books > most)
+    return out_of_range("vq_additive", "books", s.books, most == 1 ? "1 with vectors of 1" : "1 or 2");
+  if (s.bits < 2 || s.bits > 8) return out_of_range("vq_additive", "bits", s.bits, "2 to 8");
+  return validate_groups("vq_additive", s.groups, s.groups.scale == ScaleKind::coded);
+}
+
 std::string describe_groups(const GroupSpec& g) {
   std::string text = " g" + std::to_string(g.group);
   if (g.scale == ScaleKind::f16) return text + " f16";
@@ -95,8 +107,16 @@ std::string describe_groups(const GroupSpec& g) {
 
 }  // namespace
 
+bool same_form(const CodecSpec& a, const CodecSpec& b) {
+  if (std::holds_alternative<TernaryDictSpec>(a)) return std::holds_alternative<TernaryDictSpec>(b);
+  const auto *x = std::get_if<LutGroupSpec>(&a), *y = std::get_if<LutGroupSpec>(&b);
+  if (x == nullptr || y == nullptr) return a == b;
+  return x->bits == y->bits && x->groups == y->groups && x->table.size() == y->table.size();
+}
+
 std::string codec_name(const CodecSpec& spec) {
-  static constexpr const char* kNames[] = {"dense", "int_group", "lut_group", "csr", "lowrank"};
+  static constexpr const char* kNames[] = {"dense",   "int_group",   "lut_group",   "csr",
+                                           "lowrank", "vq_additive", "ternary_dict"};
   return kNames[spec.index()];
 }
 
@@ -123,7 +143,12 @@ std::string describe(const CodecSpec& spec) {
           [](const LowRankSpec& s) {
             return "lowrank r" + std::to_string(s.rank) + " " + describe_factor(s.inner) +
                    (s.outer == s.inner ? "" : " " + describe_factor(s.outer));
-          }},
+          },
+          [](const VqAdditiveSpec& s) {
+            return "vq_additive " + std::to_string(s.books) + "x" + std::to_string(s.bits) + "b v" +
+                   std::to_string(s.vector) + describe_groups(s.groups);
+          },
+          [](const TernaryDictSpec& s) { return "ternary_dict " + std::to_string(s.words); }},
       spec);
 }
 
@@ -138,6 +163,12 @@ Status validate(const CodecSpec& spec, std::int64_t rows, std::int64_t cols) {
                  },
                  [](const IntGroupSpec& s) { return validate_int_group(s); },
                  [](const LutGroupSpec& s) { return validate_lut_group(s); },
+                 [](const VqAdditiveSpec& s) { return validate_vq_additive(s); },
+                 [](const TernaryDictSpec& s) -> Status {
+                   if (s.words < 0 || s.words >= (1ll << 32))
+                     return out_of_range("ternary_dict", "words", s.words, "0 to 2^32 - 1");
+                   return {};
+                 },
                  [&](const CsrSpec& s) -> Status {
                    if (s.nonzeros < 0 || s.nonzeros >= (1ll << 32))
                      return out_of_range("csr", "nonzeros", s.nonzeros, "0 to 2^32 - 1");
@@ -188,6 +219,11 @@ Status validate(const CodedWeight& w, bool deep) {
     SPARING_CHECK_OK(std::visit(
         Overloaded{[&](const DenseSpec& s) { return deep ? validate_floats(s.dtype, term.blob.bytes) : Status(); },
                    [&](const CsrSpec& s) { return validate_csr(s, w.rows, w.cols, term.blob.bytes, deep); },
+                   [&](const TernaryDictSpec& s) { return validate_ternary(s, w.rows, w.cols, term.blob.bytes, deep); },
+                   [&](const VqAdditiveSpec& s) -> Status {
+                     SPARING_TRY(const VqLayout layout, layout_of(s, w.rows, w.cols));
+                     return validate_vq(s, layout, term.blob.bytes, deep);
+                   },
                    [&](const LutGroupSpec& s) -> Status {
                      if (!deep) return {};
                      SPARING_TRY(const IntGroupLayout layout, layout_of(s, w.rows, w.cols));
@@ -225,6 +261,7 @@ void decode_term(const Term& term, std::int64_t rows, std::int64_t cols, std::in
   }
   std::vector<float> scratch(static_cast<std::size_t>(first ? 0 : cols));
   IntGroupLayout layout{};
+  const auto* vq = std::get_if<VqAdditiveSpec>(&term.spec);
   const auto* integer = std::get_if<IntGroupSpec>(&term.spec);
   const auto* lut = std::get_if<LutGroupSpec>(&term.spec);
   if (integer != nullptr) layout = *layout_of(*integer, rows, cols);
@@ -235,6 +272,10 @@ void decode_term(const Term& term, std::int64_t rows, std::int64_t cols, std::in
       decode_int_group_row(*integer, layout, blob, cols, row + r, to);
     } else if (lut != nullptr) {
       decode_lut_group_row(*lut, layout, blob, cols, row + r, to);
+    } else if (const auto* ternary = std::get_if<TernaryDictSpec>(&term.spec)) {
+      decode_ternary_row(*layout_of(*ternary, rows, cols), blob, cols, row + r, to);
+    } else if (vq != nullptr) {
+      decode_vq_row(*vq, *layout_of(*vq, rows, cols), blob, cols, row + r, to);
     } else {
       const DType dtype = std::get<DenseSpec>(term.spec).dtype;
       decode_floats(dtype, blob + static_cast<std::size_t>((row + r) * cols) * size_of(dtype), cols, to);

@@ -57,12 +57,29 @@ struct IntGroupSpec {
 };
 
 /// Codes of `bits` (2..4... 8) that index a table shared by the tensor: w = s * table[q]. IQ4_NL, IQ4_XS, nf4.
-/// A table whose entries are all integers in [-128, 127] uses int8 activations, any other f32.
+/// Activations as for int_group; kernels round a table to int8 unless its entries are integers in [-128, 127].
 struct LutGroupSpec {
   std::int32_t bits = 4;
   GroupSpec groups = {};
   std::vector<float> table;  ///< 2^bits entries
   bool operator==(const LutGroupSpec&) const = default;
+};
+
+/// Vectors of consecutive inputs as sums of entries of shared books of int8, times a group's scale (vq_additive.h).
+/// Activations as for int_group.
+struct VqAdditiveSpec {
+  std::int32_t vector = 8;  ///< inputs that a code stands for: 4 or 8; 1 with one book: a table in the blob
+  std::int32_t books = 1;   ///< entries that are added: 1 or 2
+  std::int32_t bits = 8;    ///< of a code: 2..8; a book has 2^bits entries
+  GroupSpec groups = {};
+  bool operator==(const VqAdditiveSpec&) const = default;
+};
+
+/// Rows of three levels, low, 0 and high, as words of 16 bits that each stand for up to 28 weights, the likeliest runs
+/// where most are zero (ternary_dict.h). Activations: f32.
+struct TernaryDictSpec {
+  std::int64_t words = 0;  ///< of all rows
+  bool operator==(const TernaryDictSpec&) const = default;
 };
 
 /// Compressed sparse rows: u32 row_start[rows + 1], then u16 or u32 columns, then f16 values, each 64-byte aligned.
@@ -88,7 +105,8 @@ struct LowRankSpec {
   bool operator==(const LowRankSpec&) const = default;
 };
 
-using CodecSpec = std::variant<DenseSpec, IntGroupSpec, LutGroupSpec, CsrSpec, LowRankSpec>;
+using CodecSpec =
+    std::variant<DenseSpec, IntGroupSpec, LutGroupSpec, CsrSpec, LowRankSpec, VqAdditiveSpec, TernaryDictSpec>;
 
 struct Term {
   CodecSpec spec;
@@ -116,7 +134,9 @@ struct CodedWeight {
   std::vector<Term> terms;
 };
 
-/// "dense", "int_group", "lut_group", "csr", "lowrank".
+/// Equal, but for what only a weight's values decide: the entries of a lut_group's table, the words of a ternary_dict.
+bool same_form(const CodecSpec& a, const CodecSpec& b);
+/// "dense", "int_group", "lut_group", "csr", "lowrank", "vq_additive", "ternary_dict".
 std::string codec_name(const CodecSpec& spec);
 /// "int_group 4b g64 f16 z4", for tables and messages.
 std::string describe(const CodecSpec& spec);

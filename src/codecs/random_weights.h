@@ -7,6 +7,8 @@
 #include "codecs/csr.h"
 #include "codecs/int_group.h"
 #include "codecs/lowrank.h"
+#include "codecs/ternary_dict.h"
+#include "codecs/vq_additive.h"
 #include "tensor/half.h"
 
 namespace sparing::testing {
@@ -37,6 +39,19 @@ inline IntGroupParts random_parts(const IntGroupSpec& s, std::int64_t rows, std:
   return p;
 }
 
+inline VqParts random_parts(const VqAdditiveSpec& s, std::int64_t rows, std::int64_t cols, Rng& rng) {
+  const VqLayout l = *layout_of(s, rows, cols);
+  IntGroupParts scales = random_parts(as_int_group(s), rows, cols, rng);
+  VqParts p{{}, {}, std::move(scales.scale_f16), std::move(scales.scale_codes), std::move(scales.scale_super)};
+  for (std::int64_t i = 0; i < rows * l.vectors * s.books; ++i)
+    p.codes.push_back(static_cast<std::uint8_t>(rng.below(1ull << s.bits)));
+  // The widest that two books may be.
+  const std::uint64_t span = s.books == 1 ? 256 : 128;
+  for (std::int64_t i = 0; i < (s.books * s.vector) << s.bits; ++i)
+    p.books.push_back(static_cast<std::int8_t>(static_cast<int>(rng.below(span)) - static_cast<int>(span / 2)));
+  return p;
+}
+
 template <class Spec>
 Term random_term(const Spec& s, std::int64_t rows, std::int64_t cols, std::uint64_t seed) {
   Rng rng(seed);
@@ -60,6 +75,16 @@ inline Term random_csr(std::int64_t rows, std::int64_t cols, double density, std
     start.push_back(static_cast<std::uint32_t>(columns.size()));
   }
   return *pack_csr(rows, cols, start, columns, values);
+}
+
+inline Term random_ternary(std::int64_t rows, std::int64_t cols, double zeros, std::uint64_t seed) {
+  Rng rng(seed);
+  std::vector<std::uint8_t> codes;
+  std::vector<std::uint16_t> levels;
+  for (std::int64_t i = 0; i < rows * cols; ++i)
+    codes.push_back(rng.uniform() < zeros ? std::uint8_t{0} : static_cast<std::uint8_t>(1 + rng.below(2)));
+  for (std::int64_t i = 0; i < 2 * rows; ++i) levels.push_back(random_f16(rng, 0.1));
+  return *pack_ternary(rows, cols, codes, levels);
 }
 
 inline Term random_dense(DType dtype, std::int64_t rows, std::int64_t cols, std::uint64_t seed) {
@@ -100,6 +125,25 @@ inline std::vector<LowRankSpec> lowrank_zoo(std::int64_t rows, std::int64_t cols
     for (const FactorSpec& inner : {half, byte, nibble}) zoo.push_back({rank, inner, nibble_row});
     for (const FactorSpec& outer : {half, byte, nibble}) zoo.push_back({rank, FactorSpec{8, 32}, outer});
   }
+  return zoo;
+}
+
+/// Every shape of vq_additive, and scales of either kind.
+inline std::vector<VqAdditiveSpec> vq_additive_zoo() {
+  std::vector<VqAdditiveSpec> zoo;
+  for (const int vector : {1, 4, 8})
+    for (const int books : {1, 2}) {
+      if (vector == 1 && books == 2) continue;
+      for (int bits = 2; bits <= 8; ++bits)
+        zoo.push_back({.vector = vector, .books = books, .bits = bits, .groups = {.group = 1 << 20}});
+      for (const int group : {16, 24, 32, 64, 7})
+        zoo.push_back({.vector = vector, .books = books, .bits = 8, .groups = {.group = group}});
+      zoo.push_back(
+          {.vector = vector,
+           .books = books,
+           .bits = 5,
+           .groups = {.group = 32, .scale = ScaleKind::coded, .scale_bits = 6, .scale_offset = 32, .super = 3}});
+    }
   return zoo;
 }
 

@@ -91,6 +91,9 @@ inline void decode_groups(const IntWeight& w, std::int64_t panel, const Groups& 
         scale_codes(scales + g * l.scale_group_bytes, spec.scale_bits, spec.scale_offset, scale_supers + 32 * s, false,
                     scale);
       }
+      const __m256 unit = _mm256_set1_ps(w.table_unit);
+      _mm256_storeu_ps(scale, _mm256_mul_ps(_mm256_loadu_ps(scale), unit));
+      _mm256_storeu_ps(scale + 8, _mm256_mul_ps(_mm256_loadu_ps(scale + 8), unit));
       if (w.spec.zero == ZeroKind::f16_min) {
         _mm256_storeu_ps(second, load_halves(zeros + 32 * g));
         _mm256_storeu_ps(second + 8, load_halves(zeros + 32 * g + 16));

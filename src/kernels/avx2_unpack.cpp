@@ -1,5 +1,6 @@
 #include "kernels/avx2.h"
 #include "kernels/avx2_common.h"
+#include "kernels/vq_expand.h"
 
 namespace sparing::kernels::avx2 {
 namespace {
@@ -59,6 +60,7 @@ void unpack(const IntWeight& w, const std::byte* from, std::byte* to) {
 }  // namespace
 
 void unpack_panel(const IntWeight& w, std::int64_t panel, std::byte* to) {
+  if (w.vq.entries != nullptr) return expand_vq<false>(w, panel, to);
   using Unpack = void (*)(const IntWeight&, const std::byte*, std::byte*);
   static constexpr Unpack kWidths[] = {unpack<2>, unpack<3>, unpack<4>, unpack<5>, unpack<6>, unpack<7>, unpack<8>};
   kWidths[w.spec.bits - 2](w, w.blob + w.layout.codes + panel * w.layout.blocks * w.layout.block_bytes, to);

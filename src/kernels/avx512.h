@@ -15,6 +15,7 @@ void int_gemm(const IntWeight&, const Q8Block* x, std::int64_t tokens, const Out
               std::int64_t end, std::byte* scratch);
 /// A panel's codes (or table entries) as bytes, [block][8][64].
 void unpack_panel(const IntWeight&, std::int64_t panel, std::byte* to);
+void unpack_vq(const IntWeight&, std::int64_t panel, std::byte* to);
 void int_panels(const IntWeight&, const Q8Block* x, std::int64_t tokens, const Output&, std::int64_t begin,
                 std::int64_t end, std::byte* scratch);
 void quantise_wide(const float* x, std::int64_t tokens, std::int64_t x_stride, std::int64_t cols, std::int64_t tile,

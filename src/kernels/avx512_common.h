@@ -111,8 +111,10 @@ inline void decode_groups(const IntWeight& w, std::int64_t panel, const Groups& 
     prefetch(scales + l.groups * l.scale_group_bytes, l.groups * l.scale_group_bytes);
     prefetch(w.blob + l.zeros + (panel + 1) * l.groups * l.zero_group_bytes, l.groups * l.zero_group_bytes);
   }
+  const Floats unit = _mm512_set1_ps(w.table_unit);
   if (spec.scale == ScaleKind::f16) {
-    for (std::int64_t g = 0; g < l.groups; ++g) _mm512_storeu_ps(to.scale + 16 * g, load_halves(scales + 32 * g));
+    for (std::int64_t g = 0; g < l.groups; ++g)
+      _mm512_storeu_ps(to.scale + 16 * g, _mm512_mul_ps(load_halves(scales + 32 * g), unit));
   } else {
     const std::byte* supers = w.blob + l.scale_supers + panel * l.supers * 32;
     const Ints offset = _mm512_set1_epi32(spec.scale_offset);
@@ -121,7 +123,8 @@ inline void decode_groups(const IntWeight& w, std::int64_t panel, const Groups& 
       const std::int64_t stop = g + spec.super < l.groups ? g + spec.super : l.groups;
       for (; g < stop; ++g) {
         const Ints code = _mm512_cvtepu8_epi32(row_codes(scales + g * l.scale_group_bytes, spec.scale_bits));
-        _mm512_storeu_ps(to.scale + 16 * g, _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_sub_epi32(code, offset))));
+        const Floats scale = _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_sub_epi32(code, offset)));
+        _mm512_storeu_ps(to.scale + 16 * g, _mm512_mul_ps(scale, unit));
       }
     }
   }

@@ -207,6 +207,7 @@ void gemm(const IntWeight& w, const Q8Block* x, std::int64_t tokens, const Outpu
 }  // namespace
 
 void unpack_panel(const IntWeight& w, std::int64_t panel, std::byte* to) {
+  if (w.vq.entries != nullptr) return unpack_vq(w, panel, to);
   using Unpack = void (*)(const IntWeight&, const std::byte*, std::byte*);
   static constexpr Unpack kWidths[] = {unpack<2>, unpack<3>, unpack<4>, unpack<5>, unpack<6>, unpack<7>, unpack<8>};
   kWidths[w.spec.bits - 2](w, w.blob + w.layout.codes + panel * w.layout.blocks * w.layout.block_bytes, to);

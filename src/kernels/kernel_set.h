@@ -9,6 +9,7 @@
 #include "codecs/csr.h"
 #include "codecs/int_group.h"
 #include "codecs/lowrank.h"
+#include "codecs/ternary_dict.h"
 #include "kernels/q16.h"
 #include "kernels/q8.h"
 
@@ -27,13 +28,23 @@ struct Segment {
   std::int32_t first, last, group;
 };
 
-/// An int_group or integer lut_group weight, prepared.
+/// How the codes of a vq_additive weight become bytes (vq_additive.h), value + 128 each.
+struct VqCodes {
+  const std::uint8_t* entries;  ///< [book][2^bits][vector]: the first book's + 128, modulo 256; null: no vq_additive
+  std::int32_t vector, books, bits;
+  std::int32_t planes, width[3], low[3];  ///< of the codes' bits
+  std::int64_t quads, panel_bytes;        ///< of a panel
+};
+
+/// An int_group, integer lut_group or vq_additive weight, prepared.
 struct IntWeight {
   IntGroupSpec spec;
   IntGroupLayout layout;
   std::int64_t rows, cols;
   const std::byte* blob;
-  const std::uint8_t* table;  ///< lut_group: 2^bits entries + 128, or null
+  const std::uint8_t* table;  ///< lut_group: 2^bits entries + 128; null: codes are numbers. vq_additive: its entries
+  float table_unit;           ///< what a step of the table is worth: scales count by it; 1 without a rounded table
+  VqCodes vq;
   SegmentKind segments;
   std::int32_t blocks_per_group;       ///< whole
   const Segment* segment_list;         ///< quads
@@ -59,6 +70,13 @@ struct FactorWeight {
   FactorLayout layout;
   std::int64_t rank, n;
   const std::byte* blob;
+};
+
+struct TernaryWeight {
+  TernaryLayout layout;
+  std::int64_t rows, cols;
+  const std::byte* blob;
+  const std::uint64_t* dictionary;
 };
 
 /// Where results go: y[token * stride + row]. `add`: onto what an earlier term left. Bias comes with the last term.

@@ -2,18 +2,25 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cmath>
 #include <variant>
 
+#include "codecs/vq_additive.h"
 #include "kernels/isa.h"
 #include "kernels/prepared.h"
 
 namespace sparing::kernels {
 namespace {
 
-bool integer_table(const std::vector<float>& table) {
-  return std::all_of(table.begin(), table.end(), [](float v) {
-    return v >= -128.0f && v <= 127.0f && v == static_cast<float>(static_cast<std::int32_t>(v));
-  });
+/// What a step of the table's int8 form is worth: 1 for a table of integers, else the largest entry over 127.
+float table_unit(const std::vector<float>& table) {
+  float largest = 0;
+  bool integers = true;
+  for (const float v : table) {
+    largest = std::max(largest, std::fabs(v));
+    integers = integers && v >= -128.0f && v <= 127.0f && v == std::nearbyint(v);
+  }
+  return integers ? 1.0f : largest / 127.0f;
 }
 
 }  // namespace
@@ -49,6 +56,33 @@ void Linear::Impl::cut_segments(IntWeight& w) {
   }
 }
 
+Status Linear::Impl::add_vq(const Term& term, IntWeight& w) {
+  const auto& spec = std::get<VqAdditiveSpec>(term.spec);
+  SPARING_TRY(const VqLayout layout, layout_of(spec, weight.rows, weight.cols));
+  w.layout = layout.groups;
+  auto& entries = tables.emplace_back();
+  const std::byte* books = term.blob.bytes.data() + layout.books;
+  const std::int64_t size = static_cast<std::int64_t>(spec.vector) << spec.bits;
+  for (std::int64_t i = 0; i < size * spec.books; ++i)
+    entries.push_back(static_cast<std::uint8_t>(std::to_integer<int>(books[i]) + (i < size ? 128 : 0)));
+  w.table = entries.data();
+  if (spec.vector == 1) {
+    w.spec.bits = spec.bits;
+    return {};
+  }
+  const CodeQuads quads = code_quads(spec, layout);
+  w.vq = {.entries = entries.data(),
+          .vector = spec.vector,
+          .books = spec.books,
+          .bits = spec.bits,
+          .planes = quads.planes.count,
+          .width = {quads.planes.width[0], quads.planes.width[1], quads.planes.width[2]},
+          .low = {quads.planes.low[0], quads.planes.low[1], quads.planes.low[2]},
+          .quads = layout.quads,
+          .panel_bytes = layout.panel_bytes};
+  return {};
+}
+
 Status Linear::Impl::add(const Term& term, Precision precision) {
   const std::int64_t rows = weight.rows, cols = weight.cols;
   if (const auto* dense = std::get_if<DenseSpec>(&term.spec)) {
@@ -71,11 +105,18 @@ Status Linear::Impl::add(const Term& term, Precision precision) {
                                      {lowrank->outer, layout.outer, lowrank->rank, rows, blob}});
     return {};
   }
+  if (const auto* ternary = std::get_if<TernaryDictSpec>(&term.spec)) {
+    needs_f32 = true;
+    SPARING_TRY(const TernaryLayout layout, layout_of(*ternary, rows, cols));
+    terms.emplace_back(TernaryWeight{layout, rows, cols, term.blob.bytes.data(), ternary_dictionary().data()});
+    return {};
+  }
   const auto* lut = std::get_if<LutGroupSpec>(&term.spec);
+  const auto* vq = std::get_if<VqAdditiveSpec>(&term.spec);
   IntWeight w{};
-  w.spec = lut != nullptr ? as_int_group(*lut) : std::get<IntGroupSpec>(term.spec);
+  w.spec = vq != nullptr ? as_int_group(*vq) : lut != nullptr ? as_int_group(*lut) : std::get<IntGroupSpec>(term.spec);
   SPARING_TRY(w.layout, layout_of(w.spec, rows, cols));
-  if (precision == Precision::f32 || (lut != nullptr && !integer_table(lut->table))) {
+  if (precision == Precision::f32) {
     needs_f32 = true;
     terms.emplace_back(DecodedWeight{&term, rows, cols, w.layout});
     return {};
@@ -83,12 +124,16 @@ Status Linear::Impl::add(const Term& term, Precision precision) {
   (precision == Precision::int8 ? needs_q8 : needs_q16) = true;
   w.rows = rows;
   w.cols = cols;
+  w.table_unit = 1;
   w.blob = term.blob.bytes.data();
   if (lut != nullptr) {
     auto& table = tables.emplace_back();
-    for (const float v : lut->table) table.push_back(static_cast<std::uint8_t>(static_cast<std::int32_t>(v) + 128));
+    w.table_unit = table_unit(lut->table);
+    for (const float v : lut->table)
+      table.push_back(static_cast<std::uint8_t>(static_cast<std::int32_t>(std::nearbyint(v / w.table_unit)) + 128));
     w.table = table.data();
   }
+  if (vq != nullptr) SPARING_CHECK_OK(add_vq(term, w));
   cut_segments(w);
   terms.emplace_back(w);
   return {};
@@ -122,6 +167,7 @@ std::uint64_t Linear::relocate(Arena& arena) {
     if (auto* dense = std::get_if<DenseWeight>(&impl_->terms[i])) dense->data = data;
     if (auto* csr = std::get_if<CsrWeight>(&impl_->terms[i])) csr->blob = data;
     if (auto* lowrank = std::get_if<LowRankWeight>(&impl_->terms[i])) lowrank->inner.blob = lowrank->outer.blob = data;
+    if (auto* ternary = std::get_if<TernaryWeight>(&impl_->terms[i])) ternary->blob = data;
     moved += blob.bytes.size();
   }
   return moved;

@@ -26,7 +26,8 @@ const std::vector<Isa>& available_isas();
 Isa chosen_isa();
 Status choose_isa(std::string_view name);
 
-/// What integer codes (int_group, lut_group with a table of integers) are multiplied with. Other codings take f32.
+/// What codes (int_group, lut_group, vq_additive) are multiplied with; a lut_group's table that is not of integers is
+/// rounded to int8 for the first two. Other codings take f32.
 enum class Precision : std::uint8_t {
   int8,   ///< in blocks of 32 (q8.h)
   int16,  ///< one scale a token (q16.h)

@@ -19,6 +19,8 @@ using sparing::testing::random_csr;
 using sparing::testing::random_dense;
 using sparing::testing::random_lowrank;
 using sparing::testing::random_term;
+using sparing::testing::random_ternary;
+using sparing::testing::vq_additive_zoo;
 
 CodedWeight weight_of(std::int64_t rows, std::int64_t cols, std::vector<Term> terms) {
   CodedWeight w;
@@ -85,6 +87,8 @@ TEST(Reference, AgreesWithDoublesOverTheDecodedWeights) {
   for (const auto& spec : int_group_zoo()) bases.push_back(random_term(spec, rows, cols, 3));
   bases.push_back(random_term(LutGroupSpec{2, {.group = 32}, {-127, -3, 8, 127}}, rows, cols, 4));
   bases.push_back(random_term(LutGroupSpec{2, {.group = 16}, {-1, -0.25f, 0.25f, 1}}, rows, cols, 5));
+  for (const auto& spec : vq_additive_zoo()) bases.push_back(random_term(spec, rows, cols, 8));
+  bases.push_back(random_ternary(rows, cols, 0.885, 9));
   for (const DType t : {DType::f32, DType::f16, DType::bf16}) bases.push_back(random_dense(t, rows, cols, 6));
   bases.push_back(random_csr(rows, cols, 0.2, 7));
   for (const LowRankSpec& spec : lowrank_zoo(rows, cols)) bases.push_back(random_lowrank(spec, rows, cols, 8));
@@ -92,11 +96,19 @@ TEST(Reference, AgreesWithDoublesOverTheDecodedWeights) {
     for (const Precision precision : {Precision::int8, Precision::int16, Precision::f32}) {
       const CodedWeight w = weight_of(rows, cols, {base});
       const auto* lut = std::get_if<LutGroupSpec>(&base.spec);
-      const bool integer = std::holds_alternative<IntGroupSpec>(base.spec) || (lut != nullptr && lut->table[0] == -127);
+      const bool integer = lut != nullptr || std::holds_alternative<IntGroupSpec>(base.spec) ||
+                           std::holds_alternative<VqAdditiveSpec>(base.spec);
       const auto seen = dequantised(integer ? precision : Precision::f32, x, tokens, cols);
       const auto y = multiply(w, precision, x, tokens, bias, pool);
       std::vector<float> decoded(static_cast<std::size_t>(rows * cols));
       decode_rows(w, 0, rows, decoded.data());
+      if (lut != nullptr && lut->table[0] == -1 && precision != Precision::f32) {
+        // What kernels take a table for: steps of a 127th of its largest entry, 1.
+        const IntGroupParts parts = *unpack(base, rows, cols);
+        for (std::size_t i = 0; i < decoded.size(); ++i)
+          decoded[i] = f16_to_f32(parts.scale_f16[i / 211 * 14 + i % 211 / 16]) / 127.0f *
+                       std::nearbyint(lut->table[parts.codes[i]] * 127.0f);
+      }
       for (std::int64_t t = 0; t < tokens; ++t)
         for (std::int64_t r = 0; r < rows; ++r) {
           double sum = bias[static_cast<std::size_t>(r)], size = std::fabs(sum);
@@ -281,8 +293,16 @@ TEST(Isas, LowRankIsBitEqual) {
   expect_all_isas_agree({50, 70, 3}, {random_lowrank({5, {8, 64}, {16, 0}}, 50, 70, 36)}, Precision::int8, 1e-44);
 }
 
+TEST(Isas, VqAdditiveIsBitEqual) {
+  for (const auto& spec : vq_additive_zoo())
+    for (const Shape& s : kShapes) expect_integers_agree(s, {random_term(spec, s.rows, s.cols, 34)});
+}
+
 TEST(Isas, FloatActivationsAreBitEqual) {
   for (const Shape& s : kShapes) {
+    expect_all_isas_agree(s, {random_ternary(s.rows, s.cols, 0.8, 36)}, Precision::int8);
+    expect_all_isas_agree(s, {random_term(VqAdditiveSpec{.vector = 4, .books = 2}, s.rows, s.cols, 35)},
+                          Precision::f32);
     for (const DType t : {DType::f32, DType::f16, DType::bf16})
       expect_all_isas_agree(s, {random_dense(t, s.rows, s.cols, 26)}, Precision::int8);
     expect_all_isas_agree(s, {random_term(IntGroupSpec{.bits = 4, .groups = {.group = 32}}, s.rows, s.cols, 27)},

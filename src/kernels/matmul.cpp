@@ -3,7 +3,9 @@
 #include <cstring>
 
 #include "codecs/transform.h"
+#include "codecs/vq_additive.h"
 #include "kernels/prepared.h"
+#include "kernels/ternary_rows.h"
 
 namespace sparing::kernels {
 
@@ -66,6 +68,8 @@ void decoded_panels(const KernelSet& kernels, const DecodedWeight& w, const Inpu
     for (std::int64_t r = 0; r < count; ++r) {
       if (const auto* lut = std::get_if<LutGroupSpec>(&w.term->spec)) {
         decode_lut_group_row(*lut, w.layout, blob, w.cols, first + r, rows + r * w.cols);
+      } else if (const auto* vq = std::get_if<VqAdditiveSpec>(&w.term->spec)) {
+        decode_vq_row(*vq, *layout_of(*vq, w.rows, w.cols), blob, w.cols, first + r, rows + r * w.cols);
       } else {
         decode_int_group_row(std::get<IntGroupSpec>(w.term->spec), w.layout, blob, w.cols, first + r,
                              rows + r * w.cols);
@@ -108,6 +112,8 @@ void run_product(const Product& product, const Input& in, const float* z, std::i
     } else if (const auto* lowrank = std::get_if<LowRankWeight>(&weight.terms[i])) {
       weight.kernels->factor_outer(lowrank->outer, z, in.tokens, in.z_stride, out, begin, end);
       z += lowrank->outer.rank;
+    } else if (const auto* ternary = std::get_if<TernaryWeight>(&weight.terms[i])) {
+      ternary_panels(*ternary, in.x, in.tokens, in.stride, out, begin, end, scratch);
     } else {
       decoded_panels(*weight.kernels, std::get<DecodedWeight>(weight.terms[i]), in, out, begin, end, scratch);
     }

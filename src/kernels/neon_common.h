@@ -120,6 +120,10 @@ inline void decode_groups(const IntWeight& w, std::int64_t panel, const Groups& 
         scale_codes(scales + g * l.scale_group_bytes, spec.scale_bits, spec.scale_offset, scale_supers + 32 * s, false,
                     to.scale + 16 * g);
       }
+      for (int i = 0; i < 4; ++i) {
+        float* const at = to.scale + 16 * g + 4 * i;
+        vst1q_f32(at, vmulq_n_f32(vld1q_f32(at), w.table_unit));
+      }
       if (w.spec.zero == ZeroKind::f16_min) {
         widen_halves(zeros + 32 * g, to.minimum + 16 * g);
       } else if (w.spec.zero == ZeroKind::coded_min) {

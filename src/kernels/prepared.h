@@ -13,7 +13,7 @@ namespace sparing::kernels {
 struct DecodedWeight {
   const Term* term;
   std::int64_t rows, cols;
-  IntGroupLayout layout;
+  IntGroupLayout layout;  ///< int_group, lut_group
 };
 
 struct LowRankWeight {
@@ -23,7 +23,7 @@ struct LowRankWeight {
 struct Linear::Impl {
   CodedWeight weight;
   const KernelSet* kernels = nullptr;
-  std::vector<std::variant<IntWeight, DenseWeight, CsrWeight, DecodedWeight, LowRankWeight>> terms;
+  std::vector<std::variant<IntWeight, DenseWeight, CsrWeight, DecodedWeight, LowRankWeight, TernaryWeight>> terms;
   bool needs_q8 = false, needs_q16 = false, needs_f32 = false;
   std::int64_t components = 0;  ///< of all low-rank terms
   std::vector<std::vector<std::uint8_t>> tables;
@@ -32,6 +32,7 @@ struct Linear::Impl {
 
   void cut_segments(IntWeight& w);
   Status add(const Term& term, Precision precision);
+  Status add_vq(const Term& term, IntWeight& w);
 };
 
 }  // namespace sparing::kernels

@@ -9,14 +9,14 @@
 //   otherwise:        scale = amax / 32512, code = round_to_nearest_even(x * (1 / scale)), all f32, each step rounded
 // A code is kept as two signed bytes, code = 256 * high + low, so that a product is two of the int8 kind.
 //
-// Products of int_group and of lut_group with a table of integers. Where a group's length is a multiple of 32, or the
+// Products of int_group, lut_group and vq_additive. Where a group's length is a multiple of 32, or the
 // whole row, a segment is a group cut from its start into pieces of 128 inputs; elsewhere it is what a block of 32
 // inputs and a group have in common. For output r and one token, acc = 0, then for every segment in ascending order:
 //   I = sum (code_w - z) * code_x (constant and integer zeros), sum code_w * code_x (minima),
 //       sum table[code_w] * code_x (lut_group); S = sum code_x      exact: 128 * 256 * 32512 < 2^31
 //   acc = fma(float(I), s_w, acc)
 //   acc = fma(m, float(S), acc)                                     only with minima
-// and at last y = acc * scale. s_w is the group's decoded scale, m its minimum, as group_values() gives them.
+// and at last y = acc * scale. s_w and m as in q8.h.
 
 #include <cstdint>
 

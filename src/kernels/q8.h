@@ -8,9 +8,10 @@
 //   amax < 2^-100:    scale = 0, codes = 0
 //   otherwise:        scale = amax / 127, code = round_to_nearest_even(x * (1 / scale)), all f32, each step rounded
 //
-// Products of int_group and of lut_group with a table of integers (u = the code, or table[code] + 128 with a zero of
-// 128). A segment is what a block of 32 inputs and a group have in common. For output r and one token, acc = 0, then
-// for every group in ascending order, with part = 0 and total = 0, for each of its segments in ascending order:
+// Products of int_group, lut_group and vq_additive (u = the code, or with a zero of 128 what it stands for in the table
+// or the books, + 128). A segment is what a block of 32 inputs and a group have in common. For output r and one token,
+// acc = 0, then for every group in ascending order, with part = 0 and total = 0, for each of its segments in ascending
+// order:
 //   D = sum u * code_x, S = sum code_x                exact, int32, over the segment; |D| < 2^24
 //   part = fma(float(D), s_x, part)
 //   total = total + float(S) * s_x                    the product rounded, then the sum
@@ -18,13 +19,16 @@
 //   part = fma(-z, total, part)                       constant and integer zeros
 //   acc = fma(part, s_w, acc)
 //   acc = fma(m, total, acc)                          only with minima
-// s_w is the group's decoded scale, z its zero, m its minimum, as group_values() gives them. So what a block costs
-// beside its dot products is one conversion and one fma; the rest is paid once a group.
+// s_w is the group's decoded scale, z its zero, m its minimum, as group_values() gives them. A lut_group's table is
+// taken as it is where all its entries are integers from -128 to 127. Any other is rounded to int8, entry / unit with
+// unit = largest magnitude / 127, and s_w is the scale times unit. What a block costs beside its dot products is one
+// conversion and one fma; the rest is paid once a group.
 //
 // Products of dense weights, and of every coding with f32 activations (its weights decoded to f32 first): inputs padded
 // with zeros to a multiple of 16; lane l (of 16) is acc = fma(w, x, acc) over inputs l, l + 16, ... ascending; then
 // lanes are added i + (i + 8), i + (i + 4), i + (i + 2), i + (i + 1).
 //
+// ternary_dict: fma(high, H, low * L), L and H the sums of the inputs whose weights are low or high, added one by one.
 // csr: acc = fma(value, x[column], acc) over the row's values, ascending.
 //
 // lowrank, with f32 activations, its factors' values (codecs/lowrank.h) v [rank, inputs] and u [rank, outputs]:

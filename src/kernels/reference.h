@@ -22,6 +22,9 @@ void factor_inner(const FactorWeight&, const float* x, std::int64_t tokens, std:
 void factor_outer(const FactorWeight&, const float* z, std::int64_t tokens, std::int64_t z_stride, const Output&,
                   std::int64_t begin, std::int64_t end);
 
+/// One row's codes, or what they stand for in the table or the books, + 128; padded inputs too: blocks * 32 of them.
+void read_row(const IntWeight&, std::int64_t row, std::int16_t* values);
+
 inline void store(const Output& out, std::int64_t token, std::int64_t row, float value) {
   float& y = out.y[token * out.stride + row];
   if (out.add) value = y + value;

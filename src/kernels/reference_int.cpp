@@ -8,6 +8,7 @@
 
 #include "codecs/planes.h"
 #include "kernels/reference.h"
+#include "kernels/vq_expand.h"
 
 namespace sparing::kernels::reference {
 namespace {
@@ -44,25 +45,53 @@ void quantise(const float* x, std::int64_t tokens, std::int64_t x_stride, std::i
                      static_cast<int>(t - first), out[c / 32]);
 }
 
+void read_row(const IntWeight& w, std::int64_t row, std::int16_t* values) {
+  const IntGroupLayout& l = w.layout;
+  const std::int64_t lane = row % kPanelRows, panel = row / kPanelRows;
+  if (const VqCodes& v = w.vq; v.entries != nullptr) {
+    const std::byte* codes = w.blob + l.codes + panel * v.panel_bytes;
+    const std::size_t book = static_cast<std::size_t>(v.vector) << v.bits;
+    std::fill_n(values, l.blocks * 32, std::int16_t{128});
+    for (std::int64_t q = 0; q < v.quads; ++q) {
+      std::uint8_t held[64];
+      const std::uint8_t* four = quad_codes(v, codes, q, held) + 4 * lane;
+      const bool first = q % v.books == 0;
+      for (std::int64_t i = 0; i < 4 * v.vector; ++i) {
+        const std::size_t entry =
+            four[i / v.vector] * static_cast<std::size_t>(v.vector) + static_cast<std::size_t>(i % v.vector);
+        std::int16_t& value = values[q / v.books * 4 * v.vector + i];
+        value = first ? static_cast<std::int16_t>(v.entries[entry])
+                      : static_cast<std::int16_t>(value + static_cast<std::int8_t>(v.entries[book + entry]));
+      }
+    }
+    return;
+  }
+  const Planes planes(w.spec.bits);
+  const std::byte* codes = w.blob + l.codes + panel * l.blocks * l.block_bytes;
+  for (std::int64_t q = 0; q < l.blocks * 8; ++q) {
+    std::uint32_t quad =
+        read_quad(codes + q / 8 * l.block_bytes, planes, static_cast<int>(lane), static_cast<int>(q % 8));
+    for (int i = 0; i < 4; ++i, quad >>= 8) {
+      const std::uint32_t code = quad & 0xFFu;
+      values[4 * q + i] = static_cast<std::int16_t>(w.table != nullptr ? w.table[code] : code);
+    }
+  }
+}
+
 void int_panels(const IntWeight& w, const Q8Block* x, std::int64_t tokens, const Output& out, std::int64_t begin,
                 std::int64_t end, std::byte* scratch) {
   const IntGroupLayout& l = w.layout;
-  const Planes planes(w.spec.bits);
-  auto* codes = reinterpret_cast<std::uint8_t*>(scratch);
+  auto* codes = reinterpret_cast<std::int16_t*>(scratch);
   const bool minima = w.spec.zero == ZeroKind::f16_min || w.spec.zero == ZeroKind::coded_min;
   for (std::int64_t row = begin * kPanelRows; row < std::min(w.rows, end * kPanelRows); ++row) {
-    const std::byte* panel = w.blob + l.codes + row / kPanelRows * l.blocks * l.block_bytes;
-    for (std::int64_t q = 0; q < l.blocks * 8; ++q) {
-      const std::uint32_t quad =
-          read_quad(panel + q / 8 * l.block_bytes, planes, static_cast<int>(row % kPanelRows), static_cast<int>(q % 8));
-      std::memcpy(codes + 4 * q, &quad, 4);
-    }
+    read_row(w, row, codes);
     for (std::int64_t t = 0; t < tokens; ++t) {
       const Q8Block* xt = x + t / kTileTokens * l.blocks;
       const std::int64_t lane = t % kTileTokens;
       float acc = 0;
       for (std::int64_t c = 0, group = 0; c < w.cols; ++group) {
-        const GroupValues g = group_values(w.spec, l, w.blob, row, group);
+        GroupValues g = group_values(w.spec, l, w.blob, row, group);
+        g.scale *= w.table_unit;
         const auto zero = static_cast<float>(w.table != nullptr ? 128 : g.zero);
         const std::int64_t end_of_group = std::min<std::int64_t>(w.cols, (group + 1) * w.spec.groups.group);
         float part = 0, total = 0;
@@ -71,7 +100,7 @@ void int_panels(const IntWeight& w, const Q8Block* x, std::int64_t tokens, const
           std::int32_t dot = 0, sum = 0;
           for (; c < stop; ++c) {
             const std::int32_t code_x = xt[block].codes[lane][c % 32];
-            dot += (w.table != nullptr ? w.table[codes[c]] : codes[c]) * code_x;
+            dot += codes[c] * code_x;
             sum += code_x;
           }
           const float scale_x = xt[block].scale[lane];

@@ -6,7 +6,6 @@
 #include <cstring>
 #include <limits>
 
-#include "codecs/planes.h"
 #include "kernels/reference.h"
 
 namespace sparing::kernels::reference {
@@ -46,8 +45,7 @@ void quantise_wide(const float* x, std::int64_t tokens, std::int64_t x_stride, s
 void wide_panels(const IntWeight& w, const Q16Block* x, std::int64_t tokens, const Output& out, std::int64_t begin,
                  std::int64_t end, std::byte* scratch) {
   const IntGroupLayout& l = w.layout;
-  const Planes planes(w.spec.bits);
-  auto* codes = reinterpret_cast<std::uint8_t*>(scratch);
+  auto* codes = reinterpret_cast<std::int16_t*>(scratch);
   const bool minima = w.spec.zero == ZeroKind::f16_min || w.spec.zero == ZeroKind::coded_min;
   const std::int64_t blocks = (w.cols + kWideInputs - 1) / kWideInputs, group_length = w.spec.groups.group;
   // Inputs up to which a segment may go that starts at c: pieces of a group, or what a block and a group share.
@@ -58,23 +56,20 @@ void wide_panels(const IntWeight& w, const Q16Block* x, std::int64_t tokens, con
     return std::min({w.cols, group_end, w.segments == SegmentKind::whole ? piece_end : (c / 32 + 1) * 32});
   };
   for (std::int64_t row = begin * kPanelRows; row < std::min(w.rows, end * kPanelRows); ++row) {
-    const std::byte* panel = w.blob + l.codes + row / kPanelRows * l.blocks * l.block_bytes;
-    for (std::int64_t q = 0; q < l.blocks * 8; ++q) {
-      const std::uint32_t quad =
-          read_quad(panel + q / 8 * l.block_bytes, planes, static_cast<int>(row % kPanelRows), static_cast<int>(q % 8));
-      std::memcpy(codes + 4 * q, &quad, 4);
-    }
+    read_row(w, row, codes);
     for (std::int64_t t = 0; t < tokens; ++t) {
       const Q16Block* xt = x + t / kTileTokens * blocks;
       const std::int64_t lane = t % kTileTokens;
       float acc = 0;
       for (std::int64_t c = 0; c < w.cols;) {
-        const GroupValues g = group_values(w.spec, l, w.blob, row, c / group_length);
+        GroupValues g = group_values(w.spec, l, w.blob, row, c / group_length);
+        g.scale *= w.table_unit;
+        const std::int32_t zero = w.table != nullptr ? 128 : g.zero;
         std::int32_t dot = 0, sum = 0;
         for (const std::int64_t stop = stop_of(c); c < stop; ++c) {
           const Q16Block& b = xt[c / kWideInputs];
           const std::int32_t code_x = 256 * b.high[lane][c % kWideInputs] + b.low[lane][c % kWideInputs];
-          dot += (w.table != nullptr ? w.table[codes[c]] - 128 : codes[c] - g.zero) * code_x;
+          dot += (codes[c] - zero) * code_x;
           sum += code_x;
         }
         acc = std::fma(static_cast<float>(dot), g.scale, acc);

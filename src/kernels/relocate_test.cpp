@@ -15,6 +15,8 @@ using sparing::testing::random_csr;
 using sparing::testing::random_dense;
 using sparing::testing::random_lowrank;
 using sparing::testing::random_term;
+using sparing::testing::random_ternary;
+using sparing::testing::vq_additive_zoo;
 
 std::vector<float> product(const Linear& linear, const std::vector<float>& x) {
   Workspace workspace;
@@ -31,6 +33,8 @@ TEST(Relocate, MovesEveryTermAndKeepsTheProduct) {
   for (const auto& spec : int_group_zoo()) bases.push_back(random_term(spec, rows, cols, 1));
   bases.push_back(random_term(LutGroupSpec{2, {.group = 32}, {-127, -3, 8, 127}}, rows, cols, 2));
   bases.push_back(random_term(LutGroupSpec{2, {.group = 16}, {-1, -0.25f, 0.25f, 1}}, rows, cols, 3));
+  for (const auto& spec : vq_additive_zoo()) bases.push_back(random_term(spec, rows, cols, 7));
+  bases.push_back(random_ternary(rows, cols, 0.8, 8));
   bases.push_back(random_dense(DType::f16, rows, cols, 4));
   Rng rng(5);
   std::vector<float> x(cols);

@@ -81,9 +81,9 @@ bool has_param(const Method& method, std::string_view name) {
 }
 
 // Twice the error of a uniform grid over a span of 6 deviations at the fewest bits: 36 / (12 * (2^2 - 1)^2). Methods
-// that leave parts out altogether do better than to leave out all.
+// without bits: twice that of leaving all out, which rounding to a row's extremes may exceed.
 double most_error(const Method& method, const Params& params) {
-  if (!has_param(method, "bits")) return 1;
+  if (!has_param(method, "bits")) return 2;
   const double levels = std::exp2(static_cast<double>(params.integer("bits"))) - 1;
   return 2 * 36 / (12 * levels * levels);
 }
@@ -143,10 +143,13 @@ TEST(Conformance, EveryWeightMethodKeepsItsPromises) {
         const Status valid = validate(weight, true);
         EXPECT_TRUE(valid.ok()) << valid.error().message;
         ASSERT_EQ(weight.terms.size(), codings->size());
-        for (std::size_t i = 0; i < codings->size(); ++i) EXPECT_TRUE(weight.terms[i].spec == (*codings)[i]);
+        for (std::size_t i = 0; i < codings->size(); ++i) {
+          EXPECT_TRUE(same_form(weight.terms[i].spec, (*codings)[i]));
+          EXPECT_TRUE(method->estimates || weight.terms[i].spec == (*codings)[i]);
+        }
         const auto predicted = predicted_bytes(*method, params, shape.rows, shape.cols);
         ASSERT_TRUE(predicted.ok());
-        EXPECT_EQ(*predicted, stored_bytes(weight));
+        EXPECT_TRUE(method->estimates || *predicted == stored_bytes(weight));
 
         // Round trip: the stored weight decodes to what the report says of it.
         std::vector<float> decoded(planted.weight.size());

@@ -106,6 +106,8 @@ struct Method {
   Result<std::optional<std::vector<std::pair<std::string, std::string>>>> (*detect)(const SiteProblem& problem,
                                                                                     const Params& given) = nullptr;
   bool finds_rate = false;  ///< bits and group are among what detect finds, whatever they were
+  /// codings only guesses what the weights decide (same_form): real sizes differ from predicted ones.
+  bool estimates = false;
 };
 
 /// What apply's weight will take in the file: stored_bytes of it, known beforehand. Errors as codings.

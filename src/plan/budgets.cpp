@@ -88,4 +88,12 @@ Result<std::uint64_t> most_bytes(const FitBudgets& budgets, const ModelConfig& c
   return std::min(most, budgets.ram - besides);
 }
 
+void state_budgets(Plan& plan, const FitBudgets& budgets) {
+  if (budgets.ram > 0) {
+    plan.budgets[std::string(kRam)] = budgets.ram;
+    plan.context = budgets.context;
+  }
+  if (budgets.weights > 0) plan.budgets[std::string(kWeights)] = budgets.weights;
+}
+
 }  // namespace sparing

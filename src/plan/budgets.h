@@ -6,6 +6,7 @@
 
 #include "base/result.h"
 #include "formats/model_config.h"
+#include "plan/plan.h"
 
 namespace sparing {
 
@@ -22,6 +23,9 @@ struct FitBudgets {
 /// "weights=72MiB,ram=400MiB@2048,speed=60tok/s,time=20min", in any order, at least one of the first three. Errors:
 /// resources that are not known (by name), amounts of zero, one given twice.
 Result<FitBudgets> parse_fit(const std::string& text);
+
+/// The plan says what bytes it has to stay within.
+void state_budgets(Plan& plan, const FitBudgets& budgets);
 
 /// What running takes besides the file: keys and values of one sequence, and 48 MiB.
 Result<std::uint64_t> resident_besides(const ModelConfig& config, std::int64_t context);

@@ -39,6 +39,11 @@ std::uint64_t directory_bytes(const fs::path& folder) {
   return sum;
 }
 
+/// Its size was only guessed beforehand.
+bool estimated(const BoundSite& site) {
+  return site.method != nullptr && site.method->estimates;
+}
+
 Result<ExecuteSummary> run(const Plan& plan, const std::vector<BoundSite>& sites, const Assembler& assembler,
                            Journal& journal, const ExecuteOptions& options) {
   ExecuteSummary summary;
@@ -78,7 +83,7 @@ Result<ExecuteSummary> run(const Plan& plan, const std::vector<BoundSite>& sites
     for (const Term& term : weight.terms) coding += (coding.empty() ? "" : " + ") + describe(term.spec);
     SiteOutcome outcome{sites[i].site.name, std::move(coding), stored_bytes(weight), result->report};
     if (const auto predicted = plan.sites[i].costs.find(kWeights);
-        predicted != plan.sites[i].costs.end() && predicted->second != outcome.bytes) {
+        !estimated(sites[i]) && predicted != plan.sites[i].costs.end() && predicted->second != outcome.bytes) {
       return internal_error("[compress] " + outcome.site + ": " + std::to_string(outcome.bytes) + " bytes, predicted " +
                             std::to_string(predicted->second));
     }
@@ -93,7 +98,15 @@ Result<ExecuteSummary> run(const Plan& plan, const std::vector<BoundSite>& sites
   SPARING_CHECK_OK(assembler.write(plan, std::move(weights), healed.vectors, staging));
   summary.bytes = directory_bytes(staging);
   const auto predicted = plan.totals.find(kWeights);
-  if (predicted != plan.totals.end() && predicted->second != summary.bytes) {
+  if (std::any_of(sites.begin(), sites.end(), estimated)) {
+    // Only now is it known what they take.
+    const auto limit = plan.budgets.find(kWeights);
+    if (limit != plan.budgets.end() && summary.bytes > limit->second) {
+      return resource_error("[compress] the finished directory has " + format_count(summary.bytes) +
+                            " bytes, over the budget of " + format_count(limit->second) +
+                            ": choose fewer bits somewhere or raise the budget");
+    }
+  } else if (predicted != plan.totals.end() && predicted->second != summary.bytes) {
     return internal_error("[compress] the finished directory has " + std::to_string(summary.bytes) +
                           " bytes, predicted " + std::to_string(predicted->second));
   }

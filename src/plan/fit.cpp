@@ -18,6 +18,7 @@
 #include "plan/database.h"
 #include "plan/evopress.h"
 #include "plan/factors.h"
+#include "plan/lossless.h"
 #include "plan/measurements.h"
 #include "plan/speed_table.h"
 
@@ -58,7 +59,7 @@ class Fit {
         measured_(journal, key_ + "-kl") {}
 
   Result<Plan> solve() {
-    SPARING_TRY(auto lossless, lossless_plan());
+    SPARING_TRY(auto lossless, lossless_plan(request_, most_, assembler_));
     if (lossless) return std::move(*lossless);
     SPARING_TRY(sites_, list_options(request_, checkpoint_));
     SPARING_CHECK_OK(drop_worthless(checkpoint_, sites_, request_.base.seed, options_.threads));
@@ -74,31 +75,6 @@ class Fit {
   }
 
  private:
-  /// What finds a grid that the weights lie on already loses nothing: where that fits, nothing can be better.
-  Result<std::optional<Plan>> lossless_plan() const {
-    const bool free = request_.methods.empty() && request_.embed_methods.empty() && !request_.bits && !request_.group &&
-                      !request_.embed_bits && !request_.embed_group && request_.base.linear.params.empty() &&
-                      request_.base.overrides.empty() && request_.budgets.speed <= 0;
-    if (!free) return std::optional<Plan>();
-    for (const Method* method : all_methods()) {
-      if (!method->finds_rate) continue;
-      ComposeRequest request = request_.base;
-      request.heal.reset();
-      request.linear = request.embedding = Setting{std::string(method->name), {}};
-      auto plan = compose_plan(request, checkpoint_, assembler_.model_hash());
-      if (!plan) continue;  // a model on no grid is nothing special
-      const bool all = std::ranges::all_of(plan->sites, [&](const SiteChoice& s) { return s.method == method->name; });
-      SPARING_TRY(const auto bound, bind_plan(*plan, checkpoint_, assembler_.model_hash()));
-      set_budgets(*plan);
-      SPARING_CHECK_OK(assembler_.predict(*plan, bound));
-      if (!all || plan->totals.at(std::string(kWeights)) > most_) continue;
-      log_info("[fit] the weights lie on a grid that fits: nothing is lost");
-      plan->damage = 0;
-      return std::optional(std::move(*plan));
-    }
-    return std::optional<Plan>();
-  }
-
   Plan plan_with(const std::vector<SiteOption>& chosen) const {
     Plan plan;
     plan.model = checkpoint_.path().filename().string();
@@ -113,19 +89,11 @@ class Fit {
     return plan;
   }
 
-  void set_budgets(Plan& plan) const {
-    if (request_.budgets.ram > 0) {
-      plan.budgets[std::string(kRam)] = request_.budgets.ram;
-      plan.context = request_.budgets.context;
-    }
-    if (request_.budgets.weights > 0) plan.budgets[std::string(kWeights)] = request_.budgets.weights;
-  }
-
   Result<Plan> plan_of(const std::vector<SiteOption>& chosen) const {
     Plan plan = plan_with(chosen);
     SPARING_TRY(const auto sites, bind_plan(plan, checkpoint_, assembler_.model_hash()));
     if (std::ranges::none_of(sites, &BoundSite::calibrates)) plan.calibration = {};
-    set_budgets(plan);
+    state_budgets(plan, request_.budgets);
     SPARING_CHECK_OK(assembler_.predict(plan, sites));
     return plan;
   }

@@ -34,6 +34,7 @@ bool has_few_bits(const CodedWeight& weight) {
     std::int32_t bits = 0;
     if (const auto* integer = std::get_if<IntGroupSpec>(&term.spec)) bits = integer->bits;
     if (const auto* lut = std::get_if<LutGroupSpec>(&term.spec)) bits = lut->bits;
+    if (const auto* vq = std::get_if<VqAdditiveSpec>(&term.spec)) bits = (vq->bits * vq->books - 1) / vq->vector + 1;
     if (bits > kFewBits) return false;
     few |= bits > 0;
   }

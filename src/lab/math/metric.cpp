@@ -65,10 +65,17 @@ Result<Metric> make_metric(std::span<const float> second_moment, std::int64_t co
   }
   m.order.resize(n);
   std::iota(m.order.begin(), m.order.end(), 0);
-  if (options.descending)
+  if (options.descending) {
+    std::vector<double> key(n);
+    for (std::size_t j = 0; j < n; ++j) {
+      const std::size_t first = j - j % static_cast<std::size_t>(options.run),
+                        last = std::min(n, first + static_cast<std::size_t>(options.run));
+      for (std::size_t i = first; i < last; ++i) key[j] += m.h[i * (n + 1)] / static_cast<double>(last - first);
+    }
     std::stable_sort(m.order.begin(), m.order.end(), [&](std::int32_t a, std::int32_t b) {
-      return m.h[static_cast<std::size_t>(a) * (n + 1)] > m.h[static_cast<std::size_t>(b) * (n + 1)];
+      return key[static_cast<std::size_t>(a)] > key[static_cast<std::size_t>(b)];
     });
+  }
   double share = options.damping;
   for (int attempt = 0;; ++attempt) {
     const double added = share * mean;

@@ -30,6 +30,7 @@ struct Metric {
 struct MetricOptions {
   double damping = 0.01;   ///< share of the mean diagonal; raised tenfold while the factorisation fails
   bool descending = true;  ///< code inputs by descending diagonal ("act order"); else as they come
+  std::int64_t run = 1;    ///< consecutive inputs that stay together, ordered by the mean of their diagonals
 };
 /// Errors: values that are not finite, a negative diagonal, a factorisation that fails at every damping. An H of zeros
 /// (no signal at all) becomes the identity.

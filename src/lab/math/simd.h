@@ -24,7 +24,12 @@ struct Simd {
   float (*dot)(std::int64_t n, const float* x, const float* y);
   /// sum weight_i * (v_i - rounded v_i)^2, in 16 interleaved lanes. weight may be null (ones).
   float (*trial_loss)(std::int64_t n, const float* v, const float* weight, const GridTrial& trial);
+  /// The k of [0, n) with the least norms[k] + sum over j < width of y[j] * columns[j * n + k] (j ascending), the
+  /// lowest of equals; that value goes to *least. n: a multiple of 16, at most kMostEntries.
+  std::int64_t (*nearest)(std::int64_t n, std::int64_t width, const float* columns, const float* norms, const float* y,
+                          float* least);
 };
+inline constexpr int kMostEntries = 256;
 
 /// The best that this machine has.
 const Simd& simd();

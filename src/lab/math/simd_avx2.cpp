@@ -37,8 +37,8 @@ struct F64 {
 
 }  // namespace
 
-const Simd simd_avx2{"avx2",        6, 16, 6, 8, micro_tile<F32, 6, 2>, micro_tile<F64, 6, 2>, axpy_all, dot_all,
-                     trial_loss_all};
+const Simd simd_avx2{
+    "avx2", 6, 16, 6, 8, micro_tile<F32, 6, 2>, micro_tile<F64, 6, 2>, axpy_all, dot_all, trial_loss_all, nearest_all};
 
 }  // namespace sparing::math
 #endif

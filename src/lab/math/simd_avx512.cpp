@@ -37,8 +37,9 @@ struct F64 {
 
 }  // namespace
 
-const Simd simd_avx512{"avx512",      12, 32, 12, 16, micro_tile<F32, 12, 2>, micro_tile<F64, 12, 2>, axpy_all, dot_all,
-                       trial_loss_all};
+const Simd simd_avx512{
+    "avx512",       12,         32, 12, 16, micro_tile<F32, 12, 2>, micro_tile<F64, 12, 2>, axpy_all, dot_all,
+    trial_loss_all, nearest_all};
 
 }  // namespace sparing::math
 #endif

@@ -74,3 +74,27 @@ float trial_loss_all(std::int64_t n, const float* v, const float* weight, const 
   for (int k = 0; k < kSumVectors; ++k) F32::store(lanes + k * F32::lanes, sum[k]);
   return tree_sum(lanes);
 }
+
+std::int64_t nearest_all(std::int64_t n, std::int64_t width, const float* columns, const float* norms, const float* y,
+                         float* least) {
+  alignas(64) float scores[kMostEntries], lanes[F32::lanes];
+  F32::Vector lowest = F32::load(norms);
+  for (std::int64_t i = 0; i < n; i += F32::lanes) {
+    F32::Vector score = F32::load(norms + i);
+    for (std::int64_t j = 0; j < width; ++j)
+      score = F32::fma(F32::broadcast(y[j]), F32::load(columns + j * n + i), score);
+    F32::store(scores + i, score);
+    lowest = i == 0 ? score : F32::min(lowest, score);
+  }
+  F32::store(lanes, lowest);
+  float best = lanes[0];
+  for (int lane = 1; lane < F32::lanes; ++lane) best = lanes[lane] < best ? lanes[lane] : best;
+  const auto count = static_cast<std::int32_t>(n);
+  std::int32_t at = count;
+  for (std::int32_t k = 0; k < count; ++k) {
+    const std::int32_t here = scores[k] == best ? k : count;
+    at = here < at ? here : at;
+  }
+  *least = best;
+  return at < count ? at : 0;  // not a number: any will do
+}

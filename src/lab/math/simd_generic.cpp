@@ -28,7 +28,8 @@ using F64 = Single<double>;
 
 }  // namespace
 
-const Simd simd_generic{"generic",     4, 4, 4, 4, micro_tile<F32, 4, 4>, micro_tile<F64, 4, 4>, axpy_all, dot_all,
-                        trial_loss_all};
+const Simd simd_generic{
+    "generic",      4,          4, 4, 4, micro_tile<F32, 4, 4>, micro_tile<F64, 4, 4>, axpy_all, dot_all,
+    trial_loss_all, nearest_all};
 
 }  // namespace sparing::math

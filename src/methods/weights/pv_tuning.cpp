@@ -1,0 +1,189 @@
+// PV-tuning (arXiv:2405.14852) of additive vector quantisation: books of vectors fitted in the metric of the inputs
+// (after AQLM, arXiv:2401.06118, and GPTVQ, arXiv:2402.15319), then trained on the block's outputs: books and scales by
+// gradients, and a few codes at a time.
+
+#include "lab/math/vq_coding.h"
+#include "lab/math/vq_training.h"
+#include "methods/block_training.h"
+#include "methods/int_grid.h"
+#include "methods/second_order.h"
+
+namespace sparing {
+namespace {
+
+Result<VqAdditiveSpec> spec_of(const Params& params, std::int64_t cols) {
+  const auto refuse = [](const std::string& what) { return usage_error("[pv-tuning] " + what); };
+  VqAdditiveSpec spec;
+  spec.vector = params.choice("vector") == "4" ? 4 : 8;
+  const auto bits = static_cast<std::int32_t>(params.integer("bits")) * spec.vector;
+  spec.books = (bits + 7) / 8;
+  if (spec.books > 2)
+    return refuse("bits=" + std::to_string(params.integer("bits")) + " with vector=8 needs " +
+                  std::to_string(spec.books) + " books, and there are at most 2: use vector=4");
+  spec.bits = bits / spec.books;
+  const std::int64_t group = params.integer("group");
+  if (group > cols)
+    return refuse("group=" + std::to_string(group) + " is wider than a row of " + std::to_string(cols) +
+                  " inputs: use at most that, or 0 for the whole row");
+  if (group % spec.vector != 0)
+    return refuse("group=" + std::to_string(group) + " cuts a vector: use a multiple of " +
+                  std::to_string(spec.vector));
+  spec.groups.group = static_cast<std::int32_t>(group == 0 ? cols : group);
+  return spec;
+}
+
+Result<std::vector<CodecSpec>> codings(const Params& params, std::int64_t, std::int64_t cols) {
+  SPARING_TRY(const VqAdditiveSpec spec, spec_of(params, cols));
+  return std::vector<CodecSpec>{spec};
+}
+
+bool from_nearest(const Params& params) {
+  return params.choice("start") == "nearest";
+}
+
+bool corrects(const Params& params) {
+  return params.real("correct") > 0 && !from_nearest(params);
+}
+
+Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
+  SPARING_CHECK_OK(check_problem("pv-tuning", problem));
+  SPARING_TRY(const VqAdditiveSpec spec, spec_of(params, problem.cols));
+  if (!problem.statistics)
+    return usage_error("[pv-tuning] " + problem.site +
+                       " has no calibration statistics: code it with rtn, or calibrate");
+  const std::int64_t rows = problem.rows, cols = problem.cols;
+  ThreadPool pool(problem.threads);
+  const double damping = params.real("damping");
+  SPARING_TRY(const math::Metric metric,
+              math::make_metric(problem.statistics->second_moment, cols,
+                                {.damping = damping, .descending = true, .run = spec.vector}, pool));
+  SiteResult result;
+  const int beam = static_cast<int>(params.integer("beam"));
+  const std::vector<float> target = from_nearest(params)
+                                        ? std::vector<float>(problem.weight.begin(), problem.weight.end())
+                                        : corrected_weight(problem, metric, params.real("correct"), pool);
+  std::vector<float> decoded;
+  math::VqGrid grid = math::code_vq(
+      target, rows, spec, metric,
+      {.feedback = !from_nearest(params), .refine = params.integer("refine"), .beam = beam, .seed = problem.seed},
+      decoded, pool);
+  result.report.note = second_order_note(metric, damping, 0);
+  const std::int64_t steps = params.integer("steps");
+  const auto trainable = std::make_shared<math::VqTraining>(
+      std::move(grid), metric,
+      math::VqTrainingOptions{.weight_rate = first_rate(params.real("reach"), steps),
+                              .book_rate = first_rate(params.real("book_reach"), steps),
+                              .scale_rate = first_rate(params.real("scale_reach"), steps),
+                              .most_changes = params.real("max_change"),
+                              .forgets = params.real("forgets"),
+                              .beam = beam});
+  SPARING_TRY(result.weight, trainable->code());
+  if (steps > 0) result.trainable = trainable;
+  result.report.weight_error = relative_error(problem.weight, decoded);
+  result.report.output_error =
+      math::relative_output_error(problem.weight, decoded, rows, cols, problem.statistics->second_moment, pool);
+  return result;
+}
+
+std::vector<ParamSpec> parameters() {
+  using Type = ParamSpec::Type;
+  std::vector<ParamSpec> params = {
+      {.name = "bits",
+       .type = Type::integer,
+       .default_value = 2,
+       .min = 1,
+       .max = 4,
+       .choices = {},
+       .help = "bits of codes per weight; books and scales come on top"},
+      {.name = "vector",
+       .type = Type::choice,
+       .default_value = 0,
+       .min = 0,
+       .max = 1,
+       .choices = {"4", "8"},
+       .help = "consecutive inputs that a code stands for; up to 8 bits a code take one book, up to 16 two"},
+      {.name = "group",
+       .type = Type::integer,
+       .default_value = 0,
+       .min = 0,
+       .max = 65536,
+       .choices = {},
+       .help = "consecutive inputs that share a scale, whole vectors; 0: the whole row"},
+      {.name = "reach",
+       .type = Type::real,
+       .default_value = 0.2,
+       .min = 0,
+       .max = 8,
+       .choices = {},
+       .help =
+           "share of the weights' root mean square that the buffer behind the codes moves by in all; 0: codes stay"},
+      {.name = "book_reach",
+       .type = Type::real,
+       .default_value = 0.05,
+       .min = 0,
+       .max = 8,
+       .choices = {},
+       .help = "share of the books' root mean square that an entry moves by in all; 0: books stay"},
+      {.name = "scale_reach",
+       .type = Type::real,
+       .default_value = 0.05,
+       .min = 0,
+       .max = 0.9,
+       .choices = {},
+       .help = "share of itself that a scale can move by in all the steps; 0: scales stay"},
+      {.name = "max_change",
+       .type = Type::real,
+       .default_value = 0.02,
+       .min = 0,
+       .max = 1,
+       .choices = {},
+       .help = "share of the vectors whose codes may change in a step, those that gain most; 1: no cap"},
+      {.name = "forgets",
+       .type = Type::real,
+       .default_value = 0.3,
+       .min = 0,
+       .max = 1,
+       .choices = {},
+       .help = "share of the buffer that is lost at every step; 1: a step sees its own gradient alone"},
+      {.name = "beam",
+       .type = Type::integer,
+       .default_value = 4,
+       .min = 1,
+       .max = 64,
+       .choices = {},
+       .help = "entries of the first of two books that are tried for a vector"},
+      {.name = "start",
+       .type = Type::choice,
+       .default_value = 0,
+       .min = 0,
+       .max = 1,
+       .choices = {"second_order", "nearest"},
+       .help = "codes to start from: error feedback, refits and coordinate descent, or the nearest to each vector"},
+  };
+  for (ParamSpec& p : training_params()) params.push_back(std::move(p));
+  params.push_back(damping_param());
+  params.push_back(correct_param(1));
+  params.push_back(refine_param());
+  return params;
+}
+
+}  // namespace
+
+extern const Method pv_tuning_method;
+const Method pv_tuning_method{
+    .name = "pv-tuning",
+    .summary = "Codes vectors of inputs by shared books; trains books, scales and a few codes a step",
+    .paper = "arXiv:2405.14852",
+    .kind = MethodKind::weights,
+    .traits =
+        {.compressed = "weights", .deploy = "quantisation", .prune = "none", .peft = "none", .calibration = "training"},
+    .approximate = false,
+    .params = parameters(),
+    .codings = codings,
+    .transform = nullptr,
+    .corrects = corrects,
+    .apply = apply,
+    .schedule = training_schedule,
+};
+
+}  // namespace sparing

@@ -1,0 +1,14 @@
+#pragma once
+// The one plan that needs no measuring: weights that lie on a grid already, recoded on it.
+
+#include <optional>
+
+#include "plan/fit.h"
+
+namespace sparing {
+
+/// Where some method finds the grid of every site and the directory has at most `most` bytes: nothing is lost, so
+/// nothing can be better. Nothing where that is not so, or where the request limits methods or settings.
+Result<std::optional<Plan>> lossless_plan(const FitRequest& request, std::uint64_t most, const Assembler& assembler);
+
+}  // namespace sparing
