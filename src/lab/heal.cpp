@@ -380,6 +380,27 @@ Result<Healing> make_healing(const HealProblem& problem, const HealOptions& opti
   return healing;
 }
 
+/// What may be in memory of the original's states, beside the matrices (as products want them, and coded) and each
+/// thread's activations and logits. 0: no limit.
+std::uint64_t room_for_states(const HealProblem& problem, const HealOptions& options) {
+  if (options.max_ram == 0) return 0;
+  std::uint64_t matrices = 0, coded = 0;
+  for (const auto& [name, weight] : problem.weights) {
+    matrices += static_cast<std::uint64_t>(weight.rows * weight.cols);
+    coded += stored_bytes(weight);
+  }
+  const ModelConfig& config = problem.original.config();
+  const std::uint64_t tokens = problem.sequences.empty() ? 0 : problem.sequences.front().size(),
+                      width = problem.schedule.products == HealSchedule::Products::bf16 ? 2 : 4;
+  std::uint64_t wide = 0;
+  for (const LayerConfig& layer : config.layers)
+    wide += static_cast<std::uint64_t>(8 * config.hidden + 4 * layer.heads * config.head_dim + 4 * layer.ffn);
+  const std::uint64_t sequence = tokens * (wide * 4 + 3 * width * static_cast<std::uint64_t>(config.vocab)),
+                      needed =
+                          width * matrices + 4 * coded + static_cast<std::uint64_t>(problem.schedule.batch) * sequence;
+  return options.max_ram > needed ? options.max_ram - needed : 1;
+}
+
 /// Runs f with this thread's settings for libtorch put back afterwards.
 template <class F>
 auto with_own_threads(F f) {
@@ -395,7 +416,7 @@ auto with_own_threads(F f) {
 Result<HealResult> heal(const HealProblem& problem, const HealOptions& options) {
   return with_own_threads([&]() -> Result<HealResult> {
     ThreadPool pool(options.threads);
-    lab::ActivationPool activations(options.max_ram, options.scratch);
+    lab::ActivationPool activations(room_for_states(problem, options), options.scratch);
     SPARING_TRY(Healing healing, make_healing(problem, options, activations, pool));
     SPARING_CHECK_OK(healing.prepare());
     return healing.run();
