@@ -17,6 +17,7 @@ Program sparing_program() {
   program.commands = {register_inspect, register_verify, register_eval, register_methods,
                       register_convert, register_run,    register_chat, register_bench};
   program.delegated = {
+      {"claims", kLookGroup, "Run what the methods claim against their baselines at equal bytes"},
       {"compress", kChangeGroup, "Make a smaller model, with a method or to fit a budget"},
   };
   return program;

@@ -15,6 +15,7 @@
 #include "codecs/coded_weight.h"
 #include "lab/math/statistics.h"
 #include "lab/math/trainable.h"
+#include "methods/claim.h"
 
 namespace sparing {
 
@@ -98,6 +99,9 @@ struct Method {
   Result<SiteResult> (*apply)(const SiteProblem& problem, const Params& params) = nullptr;
   /// How the block's sites are trained once all are coded; null, or no steps: apply's weight is final.
   TrainingSchedule (*schedule)(const Params& params) = nullptr;
+  /// What it is said to be better at, and than what: run by `sparing claims`.
+  std::vector<Claim> claims = {};
+  std::string_view no_claim = {};  ///< why it has none
 };
 
 /// What apply's weight will take in the file: stored_bytes of it, known beforehand. Errors as codings.
