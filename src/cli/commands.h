@@ -12,6 +12,7 @@ void register_eval(CLI::App& app, Session& session);
 void register_inspect(CLI::App& app, Session& session);
 void register_methods(CLI::App& app, Session& session);
 void register_run(CLI::App& app, Session& session);
+void register_sweep(CLI::App& app, Session& session);
 void register_verify(CLI::App& app, Session& session);
 
 /// What the torch-free program offers, and what it hands to sparing-lab.

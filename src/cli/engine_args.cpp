@@ -32,6 +32,18 @@ void add_engine(CLI::App* command, EngineArgs& args) {
       ->group(group);
 }
 
+EngineOptions engine_options(const EngineArgs& args, const Session& session) {
+  EngineOptions options;
+  options.threads = session.common.threads;
+  options.context = args.context;
+  options.batch = args.batch;
+  options.kv = find_kv_type(args.kv).value_or(KvType::f16);
+  if (args.precision == "int8") options.precision = kernels::Precision::int8;
+  if (args.precision == "int16") options.precision = kernels::Precision::int16;
+  if (args.precision == "f32") options.precision = kernels::Precision::f32;
+  return options;
+}
+
 Result<LoadedModel> load_model(const ModelArgs& args, const EngineArgs& engine, const Session& session,
                                std::int64_t positions, std::int32_t sequences) {
   if (!engine.isa.empty()) SPARING_CHECK_OK(kernels::choose_isa(engine.isa));
@@ -39,15 +51,9 @@ Result<LoadedModel> load_model(const ModelArgs& args, const EngineArgs& engine, 
   SPARING_TRY(loaded.checkpoint, open_model(args));
   // Beside the weights: its tables take one thread a third of a small model's start.
   auto tokenizer = std::async(std::launch::async, [&] { return Tokenizer::load(loaded.checkpoint->tokenizer()); });
-  EngineOptions options;
-  options.threads = session.common.threads;
-  options.context = engine.context > 0 ? engine.context : positions;
+  EngineOptions options = engine_options(engine, session);
+  if (engine.context <= 0) options.context = positions;
   options.sequences = sequences;
-  options.batch = engine.batch;
-  options.kv = find_kv_type(engine.kv).value_or(KvType::f16);
-  if (engine.precision == "int8") options.precision = kernels::Precision::int8;
-  if (engine.precision == "int16") options.precision = kernels::Precision::int16;
-  if (engine.precision == "f32") options.precision = kernels::Precision::f32;
   auto started = Engine::load(loaded.checkpoint, options);
   SPARING_TRY(loaded.tokenizer, tokenizer.get());
   SPARING_TRY(loaded.engine, std::move(started));

@@ -17,6 +17,9 @@ struct EngineArgs {
 /// --batch-tokens, --kv, --precision, --isa in the group "Engine".
 void add_engine(CLI::App* command, EngineArgs& args);
 
+/// What the options ask of the engine; the context is EngineArgs'.
+EngineOptions engine_options(const EngineArgs& args, const Session& session);
+
 /// A model opened, with its tokenizer and engine.
 struct LoadedModel {
   std::shared_ptr<const Checkpoint> checkpoint;

@@ -10,6 +10,7 @@
 #include "base/units.h"
 #include "cli/commands.h"
 #include "cli/engine_args.h"
+#include "cli/eval_text.h"
 #include "cli/table.h"
 #include "eval/choice_tasks.h"
 #include "eval/engine_logits.h"
@@ -30,9 +31,12 @@ struct Options {
   std::int64_t limit = 0;
   std::int64_t context = 512, chunks = 0;
   std::string reference_precision;
-  bool skip_speed = false;
+  bool skip_speed = false, kick = false;
+  std::int64_t kick_questions = 200, generate = 0, generate_tokens = 64;
+  float temperature = 0;
 };
 
+constexpr std::int64_t kPromptTokens = 16;
 constexpr std::int64_t kSpeedPrompt = 128, kSpeedDecode = 64;
 
 /// The same text must be the same tokens for both, or their distributions are not about the same thing.
@@ -55,38 +59,6 @@ Status check_same_tokens(const LoadedModel& candidate, const LoadedModel& refere
                      "): compare models of one tokenizer, or leave --against out");
 }
 
-std::string with_error(const Estimate& estimate, int digits) {
-  return fixed(estimate.value, digits) + " ± " + fixed(estimate.error, digits);
-}
-
-std::string report_text(const EvalReport& report, const nlohmann::json& json, bool compared) {
-  Table table({"measure", ">candidate", ">reference"});
-  const auto bytes = [&](const char* key) { return format_bytes(json[key].get<std::uint64_t>()); };
-  const auto rate = [&](const char* key) { return json.contains(key) ? fixed(json[key].get<double>(), 1) : "-"; };
-  table.row({"bytes", bytes("bytes"), compared ? bytes("bytes_ref") : ""});
-  table.row({"perplexity", with_error(report.ppl, 3), compared ? with_error(report.against->ppl_ref, 3) : ""});
-  if (json.contains("tokens_per_s")) {
-    table.row({"decode, tokens/s", rate("tokens_per_s"), compared ? rate("tokens_per_s_ref") : ""});
-    table.row({"prompt, tokens/s", rate("prompt_tokens_per_s"), compared ? rate("prompt_tokens_per_s_ref") : ""});
-  }
-  std::string out = table.text();
-  if (!compared) return out;
-  const Divergence& d = *report.against;
-  Table against({"against the reference", ">value"});
-  against.row({"perplexity ratio", with_error(d.ppl_ratio, 4)});
-  against.row({"KL divergence, mean", with_error(d.kld_mean, 5)});
-  against.row({"  median", fixed(d.kld_median, 5)});
-  against.row({"  90 %", fixed(d.kld_p90, 5)});
-  against.row({"  99 %", fixed(d.kld_p99, 5)});
-  against.row({"  99.9 %", fixed(d.kld_p999, 5)});
-  against.row({"  maximum", fixed(d.kld_max, 5)});
-  against.row({"same top token",
-               fixed(100 * d.top1_agreement.value, 2) + " ± " + fixed(100 * d.top1_agreement.error, 2) + " %"});
-  against.row({"p(token) change, mean", fixed(100 * d.delta_p_mean.value, 3) + " %"});
-  against.row({"p(token) change, RMS", fixed(100 * d.delta_p_rms, 3) + " %"});
-  return out + "\n" + against.text();
-}
-
 Status add_speed(Engine& engine, const Windows& windows, const std::string& suffix, nlohmann::json& json) {
   const std::int64_t prompt = std::min({kSpeedPrompt, windows.context / 2, engine.context() / 2});
   const std::int64_t decode = std::min(kSpeedDecode, engine.context() - prompt);
@@ -95,30 +67,6 @@ Status add_speed(Engine& engine, const Windows& windows, const std::string& suff
   json["tokens_per_s" + suffix] = speed.decode_rate();
   json["prompt_tokens_per_s" + suffix] = speed.prompt_rate();
   return {};
-}
-
-std::string percent(const Share& share) {
-  return fixed(100 * share.value, 2) + " (" + fixed(100 * share.low, 1) + " to " + fixed(100 * share.high, 1) + ")";
-}
-
-std::string tasks_text(const ReportInput& input, const JudgedModel& candidate) {
-  const ChoiceSummary mine = summarise(input.tasks, candidate.scores);
-  std::optional<ChoiceSummary> theirs;
-  if (input.reference) theirs = summarise(input.tasks, input.reference->scores);
-  Table table({std::to_string(mine.tasks) + " questions", ">candidate", ">reference"});
-  const auto row = [&](const char* name, const std::string& a, const std::string& b) {
-    table.row({name, a, theirs ? b : ""});
-  };
-  row("accuracy, % (95 %)", percent(mine.accuracy), theirs ? percent(theirs->accuracy) : "");
-  row("accuracy by length, %", percent(mine.accuracy_norm), theirs ? percent(theirs->accuracy_norm) : "");
-  row("likelihood of the answer, %", fixed(100 * mine.likelihood, 2), theirs ? fixed(100 * theirs->likelihood, 2) : "");
-  if (!input.reference) return table.text();
-  const ChoiceComparison c = compare(input.tasks, input.reference->scores, candidate.scores);
-  table.row({"flips, % (95 %)", percent(c.flips), ""});
-  table.row({"  lost, won", std::to_string(c.lost) + ", " + std::to_string(c.won), ""});
-  table.row({"  p (McNemar, exact)", fixed(c.p_value, 3), ""});
-  table.row({"kept of the reference's right answers, %", percent(c.retained), ""});
-  return table.text();
 }
 
 /// The labels beside a file: valid.jsonl has valid-labels.lst.
@@ -142,10 +90,18 @@ Status read_tasks(const Options& options, ReportInput& input) {
   return {};
 }
 
+/// The tasks and the probes.
 Status score(const LoadedModel& model, const ReportInput& input, JudgedModel& judged) {
-  if (input.tasks.empty()) return {};
-  Progress progress("tasks", static_cast<std::int64_t>(input.tasks.size()), "questions");
-  SPARING_TRY(judged.scores, score_choices(*model.engine, *model.tokenizer, input.tasks, [&] { progress.advance(); }));
+  std::size_t questions = input.tasks.size();
+  for (const Probe& probe : input.probes) questions += probe.tasks.size();
+  if (questions == 0) return {};
+  Progress progress("tasks", static_cast<std::int64_t>(questions), "questions");
+  const auto advance = [&] { progress.advance(); };
+  SPARING_TRY(judged.scores, score_choices(*model.engine, *model.tokenizer, input.tasks, advance));
+  for (const Probe& probe : input.probes) {
+    SPARING_TRY(auto scores, score_choices(*model.engine, *model.tokenizer, probe.tasks, advance));
+    judged.kick.push_back(std::move(scores));
+  }
   progress.finish();
   return {};
 }
@@ -169,6 +125,28 @@ struct Judge {
   ReportInput input;
 
   bool compared() const { return reference.engine != nullptr; }
+
+  /// Continues beginnings from the text; of the reference too, once.
+  Status generate(const LoadedModel& model, const Windows& windows, JudgedModel& judged) {
+    if (options.generate == 0) return {};
+    const auto prompts = prompts_from(windows, options.generate, std::min(kPromptTokens, windows.context / 2));
+    const auto length = static_cast<std::int64_t>(prompts.front().size());
+    GenerateOptions how;
+    how.max_tokens = std::min(options.generate_tokens, model.engine->context() - length);
+    how.sampling.temperature = options.temperature;
+    how.sampling.seed = session.common.seed;
+    Progress progress("generate", static_cast<std::int64_t>(prompts.size()), "texts");
+    double rate = 0;
+    SPARING_TRY(const auto texts,
+                continue_prompts(*model.engine, model.tokenizer, prompts, how, rate, [&] { progress.advance(); }));
+    progress.finish();
+    judged.diversity = diversity_of(texts);
+    judged.diversity->tokens_per_s = rate;
+    input.generation_name = std::to_string(how.max_tokens) + " tokens after " + std::to_string(length) + ", ";
+    input.generation_name +=
+        options.temperature > 0 ? "temperature " + significant(options.temperature) : std::string("greedy");
+    return {};
+  }
 
   Result<LogitsSource*> reference_logits(const Windows& windows) {
     if (!compared()) return static_cast<LogitsSource*>(nullptr);
@@ -206,6 +184,9 @@ struct Judge {
     SPARING_TRY(judged.text, evaluate(mine, theirs, windows, candidate.engine->pool(), eval_options));
     progress.finish();
     json = to_json(*judged.text);
+    SPARING_CHECK_OK(generate(candidate, windows, judged));
+    if (compared() && !input.reference->diversity) SPARING_CHECK_OK(generate(reference, windows, *input.reference));
+    if (judged.diversity) json["diversity"] = diversity_json(*judged.diversity);
     if (options.skip_speed) return {};
     SPARING_CHECK_OK(add_speed(*candidate.engine, windows, "", json));
     judged.tokens_per_s = json["tokens_per_s"].get<double>();
@@ -235,9 +216,14 @@ struct Judge {
     }
     if (!options.more.empty()) said += (said.empty() ? "" : "\n") + judged.name + "\n";
     if (judged.text) said += report_text(*judged.text, json, compared());
+    if (judged.diversity) said += "\n" + diversity_text(input, judged);
     if (!input.tasks.empty()) {
       json["tasks"] = choices_json(input, judged);
       said += (judged.text ? "\n" : "") + tasks_text(input, judged);
+    }
+    if (!input.probes.empty()) {
+      json["kick"] = kick_json(input, judged);
+      said += (judged.text || !input.tasks.empty() ? "\n" : "") + kick_text(input, judged);
     }
     input.candidates.push_back(std::move(judged));
     return json;
@@ -246,10 +232,17 @@ struct Judge {
 
 Status write_report(const ReportInput& input, const std::string& out) {
   SPARING_TRY(StagingFolder staging, StagingFolder::create(out));
-  for (const auto& [name, text] :
-       {std::pair{"index.html", report_html(input)},
-        {"report.md", report_markdown(input)},
-        {"report.json", report_json(input).dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n"}}) {
+  std::vector<std::pair<std::string, std::string>> files = {
+      {"index.html", report_html(input)},
+      {"report.md", report_markdown(input)},
+      {"report.json", report_json(input).dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n"}};
+  if (!input.tasks.empty()) {
+    for (std::size_t i = 0; i < input.candidates.size(); ++i) {
+      files.emplace_back("questions-" + std::to_string(i + 1) + ".jsonl", questions_jsonl(input, input.candidates[i]));
+    }
+    if (input.reference) files.emplace_back("questions-reference.jsonl", questions_jsonl(input, *input.reference));
+  }
+  for (const auto& [name, text] : files) {
     if (Status status = write_file_atomically(staging.path() / name, text); !status.ok()) {
       return staging.explain(std::move(status).error());
     }
@@ -262,8 +255,11 @@ Status run_eval(const Options& options, const Session& session) {
   if (options.context < 4) {
     return usage_error("[eval] --ctx " + std::to_string(options.context) + ": at least 4 tokens a window");
   }
-  if (options.text.empty() && options.tasks.empty()) {
-    return usage_error("[eval] nothing to judge by: give --text, --tasks or both");
+  if (options.text.empty() && options.tasks.empty() && !options.kick) {
+    return usage_error("[eval] nothing to judge by: give --text, --tasks, --kick or several of them");
+  }
+  if (options.generate > 0 && options.text.empty()) {
+    return usage_error("[eval] --generate takes the beginnings of its texts from --text: give one");
   }
   if (!options.out.empty()) SPARING_CHECK_OK(refuse_existing(options.out));
   Judge judge{options, session, {}, {}, {}, {}, {}};
@@ -276,6 +272,7 @@ Status run_eval(const Options& options, const Session& session) {
     judge.input.text_name = std::filesystem::path(options.text).filename().string();
   }
   if (!options.tasks.empty()) SPARING_CHECK_OK(read_tasks(options, judge.input));
+  if (options.kick) judge.input.probes = kick_probes(options.kick_questions, session.common.seed);
   if (!options.reference.model.empty()) {
     EngineArgs engine = options.engine;
     if (!options.reference_precision.empty()) engine.precision = options.reference_precision;
@@ -297,6 +294,9 @@ Status run_eval(const Options& options, const Session& session) {
       all.push_back(std::move(next));
     }
     json["candidates"] = std::move(all);
+    const nlohmann::json whole = report_json(judge.input);
+    if (whole.contains("pairs")) json["pairs"] = whole["pairs"];
+    said += "\n" + pairs_text(judge.input);
   }
   if (!options.out.empty()) {
     SPARING_CHECK_OK(write_report(judge.input, options.out));
@@ -315,8 +315,8 @@ void register_eval(CLI::App& app, Session& session) {
                   {"sparing eval models/smollm2.gguf --text wiki.test.raw --chunks 24",
                    "sparing eval my-model --against models/twin.gguf --text wiki.test.raw --ctx 512 --chunks 24 --json",
                    "sparing eval small smaller --against models/twin.gguf --text wiki.test.raw --chunks 24 --tasks "
-                   "piqa/valid.jsonl "
-                   "--out report"});
+                   "piqa/valid.jsonl --out report",
+                   "sparing eval small --against models/twin.gguf --text wiki.test.raw --chunks 12 --kick"});
   add_model(command, options->candidate, "The model to judge");
   command->get_option("MODEL")->description("The model to judge: file, directory or org/model");
   command->add_option("MORE", options->more, "More models to judge the same way")->type_name("MODEL");
@@ -333,6 +333,26 @@ void register_eval(CLI::App& app, Session& session) {
       ->add_option("--labels", options->labels,
                    "Answers to --tasks, a line each; else NAME-labels.lst beside NAME.jsonl")
       ->type_name("FILE");
+  command->add_flag("--kick", options->kick,
+                    "Probe knowledge, retrieval from the prompt and arithmetic, and warn of what perplexity hides");
+  command->add_option("--kick-questions", options->kick_questions, "Questions of each probe; --seed draws them")
+      ->type_name("N")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
+  command
+      ->add_option("--generate", options->generate,
+                   "Continue this many beginnings from --text and measure variety and repetition; 0: none")
+      ->type_name("N")
+      ->check(CLI::Range(0, 100000))
+      ->capture_default_str();
+  command->add_option("--generate-tokens", options->generate_tokens, "Tokens of each such text")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  command->add_option("--temperature", options->temperature, "Of --generate; 0 always takes the likeliest token")
+      ->type_name("T")
+      ->check(CLI::Range(0.0, 100.0))
+      ->capture_default_str();
   command->add_option("--limit", options->limit, "Questions to ask, from the first; 0: all")
       ->type_name("N")
       ->check(CLI::NonNegativeNumber)

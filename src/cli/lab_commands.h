@@ -6,6 +6,7 @@
 namespace sparing::cli {
 
 void register_plan(CLI::App& app, Session& session);
+void register_claims(CLI::App& app, Session& session);
 void register_compress(CLI::App& app, Session& session);
 
 Program lab_program();

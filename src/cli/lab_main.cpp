@@ -9,7 +9,7 @@ Program lab_program() {
   program.name = "sparing";
   program.description = "The part of sparing that calibrates and trains; 'sparing' starts it itself";
   program.footer = "'sparing --help' lists every command.";
-  program.commands = {register_plan, register_compress};
+  program.commands = {register_claims, register_plan, register_compress};
   return program;
 }
 

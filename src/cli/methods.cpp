@@ -3,11 +3,13 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
 #include "cli/table.h"
+#include "eval/claim_result.h"
 
 namespace sparing::cli {
 namespace {
@@ -79,12 +81,47 @@ nlohmann::json param_json(const ParamSpec& param) {
   return json;
 }
 
-nlohmann::json method_json(const Method& method, bool with_page) {
+/// Results of `sparing claims`, those of one method.
+std::vector<const ClaimResult*> claims_of(const Method& method, const ClaimFolder& folder) {
+  std::vector<const ClaimResult*> found;
+  for (const ClaimResult& result : folder.results) {
+    if (result.method == method.name) found.push_back(&result);
+  }
+  return found;
+}
+
+/// "2 of 3 claims hold", or empty where none has been run.
+std::string verdict(const std::vector<const ClaimResult*>& results) {
+  if (results.empty()) return {};
+  const auto passed = std::count_if(results.begin(), results.end(), [](const ClaimResult* r) { return r->pass; });
+  return std::to_string(passed) + " of " + std::to_string(results.size()) +
+         (results.size() == 1 ? " claim holds" : " claims hold");
+}
+
+nlohmann::json claims_json(const std::vector<const ClaimResult*>& results) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const ClaimResult* r : results) {
+    const auto mean = [](const ClaimedSide& side) {
+      return side.values.empty() ? nlohmann::json(nullptr) : nlohmann::json(over_seeds(side.values).value);
+    };
+    list.push_back({{"id", r->id},
+                    {"model", r->model},
+                    {"ours", mean(r->ours)},
+                    {"baseline", mean(r->baseline)},
+                    {"metric", r->metric},
+                    {"pass", r->pass},
+                    {"reason", r->reason}});
+  }
+  return list;
+}
+
+nlohmann::json method_json(const Method& method, const ClaimFolder& folder, bool with_page) {
   nlohmann::json json = {
       {"id", method.name},     {"kind", name_of(method.kind)},      {"summary", method.summary},
       {"paper", method.paper}, {"approximate", method.approximate}, {"params", nlohmann::json::array()}};
   for (const Axis& axis : kAxes) json[axis.name] = method.traits.*axis.value;
   for (const ParamSpec& param : method.params) json["params"].push_back(param_json(param));
+  json["claims"] = claims_json(claims_of(method, folder));
   if (with_page) json["page"] = page_of(method.name);
   return json;
 }
@@ -110,7 +147,7 @@ std::string range_text(const ParamSpec& param) {
   return {};
 }
 
-std::string one_method(const Method& method) {
+std::string one_method(const Method& method, const ClaimFolder& folder) {
   std::string out = std::string(method.name) + " (" + std::string(name_of(method.kind)) + ", " +
                     std::string(method.paper) + ")\n" + std::string(method.summary) + ".\n";
   if (method.approximate) out += "A constant of it is uncertain in the sources.\n";
@@ -123,12 +160,18 @@ std::string one_method(const Method& method) {
     params.row({std::string(param.name), value_text(default_of(param)), range_text(param), std::string(param.help)});
   }
   if (!method.params.empty()) out += "\n" + params.text();
+  const auto claims = claims_of(method, folder);
+  if (!claims.empty()) {
+    Table table({"claim", "model", "verdict", "why"});
+    for (const ClaimResult* r : claims) table.row({r->id, r->model, r->pass ? "holds" : "fails", r->reason});
+    out += "\n" + table.text();
+  }
   const std::string_view page = page_of(method.name);
   return page.empty() ? out : out + "\n" + std::string(page);
 }
 
 /// Methods under a heading for each value of the axis (or kind).
-std::string all_by(const std::string& by) {
+std::string all_by(const std::string& by, const ClaimFolder& folder) {
   std::map<std::string, std::vector<const Method*>> groups;
   const Axis* chosen = nullptr;
   for (const Axis& axis : kAxes) {
@@ -145,24 +188,27 @@ std::string all_by(const std::string& by) {
     out += group + "\n";
     for (const Method* method : methods) {
       out += "  " + std::string(method->name) + std::string(width - method->name.size() + 2, ' ') +
-             std::string(method->summary) + " (" + std::string(method->paper) + ")\n";
+             std::string(method->summary) + " (" + std::string(method->paper) + ")";
+      const std::string held = verdict(claims_of(*method, folder));
+      out += (held.empty() ? "" : "; " + held) + "\n";
     }
   }
   return out + "\n'sparing methods NAME' shows a method's parameters and page.\n";
 }
 
 struct Options {
-  std::string name, by = "kind";
+  std::string name, by = "kind", claims = "claims";
 };
 
 Status run_methods(const Options& options, const Session& session) {
+  const ClaimFolder folder = read_claims(options.claims);
   if (!options.name.empty()) {
     SPARING_TRY(const Method* method, find_method(options.name));
-    return session.common.json ? print_json(method_json(*method, true)) : print(one_method(*method));
+    return session.common.json ? print_json(method_json(*method, folder, true)) : print(one_method(*method, folder));
   }
-  if (!session.common.json) return print(all_by(options.by));
+  if (!session.common.json) return print(all_by(options.by, folder));
   nlohmann::json list = nlohmann::json::array();
-  for (const Method* method : all_methods()) list.push_back(method_json(*method, false));
+  for (const Method* method : all_methods()) list.push_back(method_json(*method, folder, false));
   return print_json(list);
 }
 
@@ -181,6 +227,9 @@ void register_methods(CLI::App& app, Session& session) {
                    "Group by kind, or a survey's axis: compressed, deploy, prune, peft, calibration")
       ->type_name("AXIS")
       ->check(CLI::IsMember(axes))
+      ->capture_default_str();
+  command->add_option("--claims", options->claims, "Results of 'sparing claims' to show, if the folder is there")
+      ->type_name("DIR")
       ->capture_default_str();
   on_chosen(command, session, [options, &session] { return run_methods(*options, session); });
 }

@@ -94,7 +94,7 @@ std::optional<std::int32_t> answer_from(std::string_view text, const Choices& ch
 
 Result<std::int32_t> read_answer(const json& line, std::string_view label, const Choices& choices,
                                  const std::string& at) {
-  const json* field = first_of(line, {"answer", "label", "gold", "answerKey"});
+  const json* field = first_of(line, {"answer", "label", "gold", "answerKey", "target"});
   std::optional<std::int32_t> answer;
   if (field == nullptr) {
     if (label.empty()) return missing(at, "no answer: a field answer, label, gold or answerKey, or --labels");
@@ -110,6 +110,57 @@ Result<std::int32_t> read_answer(const json& line, std::string_view label, const
                            " is none of the " + std::to_string(choices.texts.size()) + " choices");
   }
   return *answer;
+}
+
+/// [context, continuation] of one logged request: a list of two texts, or an object with arg_0 and arg_1.
+Result<std::pair<std::string, std::string>> read_request(const json& request, const std::string& at) {
+  const json *context = nullptr, *continuation = nullptr;
+  if (request.is_array() && request.size() == 2) {
+    context = &request[0], continuation = &request[1];
+  } else if (request.is_object()) {
+    context = first_of(request, {"arg_0"}), continuation = first_of(request, {"arg_1"});
+  }
+  if (context == nullptr || continuation == nullptr || !context->is_string() || !continuation->is_string()) {
+    return missing(at, "a request under arguments is not a context and a continuation");
+  }
+  return std::pair{context->get<std::string>(), continuation->get<std::string>()};
+}
+
+/// What lm-evaluation-harness logs of a multiple-choice question: the requests it made, one a choice, and the target.
+Result<ChoiceTask> read_logged(const json& line, std::string_view label, const std::string& at) {
+  const json& arguments = line["arguments"];
+  ChoiceTask task;
+  Choices choices;
+  for (const json& request : arguments) {
+    SPARING_TRY(auto texts, read_request(request, at));
+    if (!task.choices.empty() && texts.first != task.context) {
+      return missing(at, "its requests have different contexts: only choices after one context are scored");
+    }
+    task.context = std::move(texts.first);
+    task.choices.push_back(std::move(texts.second));
+  }
+  if (task.choices.size() < 2 || task.choices.size() > kMostChoices) {
+    return missing(at, std::to_string(task.choices.size()) + " requests under arguments: 2 to 64 are scored");
+  }
+  choices.texts = task.choices;
+  SPARING_TRY(task.answer, read_answer(line, label, choices, at));
+  return task;
+}
+
+Result<ChoiceTask> read_task(const json& line, std::string_view label, const std::string& at) {
+  if (const json* logged = first_of(line, {"arguments"}); logged != nullptr && logged->is_structured()) {
+    return read_logged(line, label, at);
+  }
+  const json* doc = first_of(line, {"doc"});
+  const json& fields = doc != nullptr && doc->is_object() ? *doc : line;
+  ChoiceTask task;
+  SPARING_TRY(task.context, read_context(fields, at));
+  SPARING_TRY(const Choices choices, read_choices(fields, at));
+  SPARING_TRY(task.answer, read_answer(fields, label, choices, at));
+  for (const std::string& choice : choices.texts) {
+    task.choices.push_back(choice.starts_with(' ') ? choice : " " + choice);
+  }
+  return task;
 }
 
 std::string_view next_line(std::string_view& text) {
@@ -192,11 +243,7 @@ Result<std::vector<ChoiceTask>> read_choice_tasks(std::string_view lines, std::s
     SPARING_TRY(const json line, parse_json(text, at));
     if (!line.is_object()) return missing(at, "not a JSON object");
     if (has_labels && label.empty()) return missing(at, "has no label: the labels file ends before it");
-    ChoiceTask task;
-    SPARING_TRY(task.context, read_context(line, at));
-    SPARING_TRY(const Choices choices, read_choices(line, at));
-    SPARING_TRY(task.answer, read_answer(line, label, choices, at));
-    for (const std::string& choice : choices.texts) task.choices.push_back(" " + choice);
+    SPARING_TRY(ChoiceTask task, read_task(line, label, at));
     tasks.push_back(std::move(task));
     if (most > 0 && static_cast<std::int64_t>(tasks.size()) == most) break;
   }

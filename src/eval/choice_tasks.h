@@ -26,7 +26,8 @@ struct ChoiceTask {
 /// One task a line, as PIQA (goal, sol1, sol2), HellaSwag (ctx, endings, label), ARC (question, choices: {text, label},
 /// answerKey), MMLU (question, choices, answer) and others alike have it: a context under question, goal, query, ctx,
 /// context or prompt; choices under choices, endings or options; the answer under answer, label, gold or answerKey, a
-/// number or a letter. `labels`: answers a line each, where the lines have none. `where` begins the messages, which
+/// number or a letter. Or what lm-evaluation-harness logs: requests under arguments and the answer under target, or the
+/// question under doc. `labels`: answers a line each, where the lines have none. `where` begins the messages, which
 /// name the line and the field. At most `most` tasks (0: all).
 Result<std::vector<ChoiceTask>> read_choice_tasks(std::string_view lines, std::string_view labels,
                                                   const std::string& where, std::int64_t most = 0);

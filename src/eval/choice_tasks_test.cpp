@@ -38,6 +38,26 @@ TEST(ChoiceTasks, ReadsTheUsualFields) {
   EXPECT_EQ((*labelled)[0].answer, 1);
 }
 
+TEST(ChoiceTasks, ReadsWhatTheHarnessLogs) {
+  const auto read = read_choice_tasks(
+      "{\"doc_id\": 0, \"doc\": {\"goal\": \"g\"}, \"target\": \"1\", \"arguments\": [[\"Q:\", \" a\"], [\"Q:\", \" "
+      "b\"]]}\n"
+      "{\"target\": 0, \"arguments\": {\"gen_args_0\": {\"arg_0\": \"Q:\", \"arg_1\": \" a\"}, \"gen_args_1\": "
+      "{\"arg_0\": "
+      "\"Q:\", \"arg_1\": \" b\"}}}\n"
+      "{\"doc\": {\"query\": \"c\", \"choices\": [\" x\", \"y\"], \"gold\": 1}, \"target\": 1}",
+      "", "[t]");
+  ASSERT_TRUE(read.ok()) << read.error().message;
+  ASSERT_EQ(read->size(), 3u);
+  EXPECT_EQ((*read)[0].context, "Q:");
+  EXPECT_EQ((*read)[0].choices, (std::vector<std::string>{" a", " b"}));
+  EXPECT_EQ((*read)[0].answer, 1);
+  EXPECT_EQ((*read)[1].choices, (*read)[0].choices);
+  EXPECT_EQ((*read)[1].answer, 0);
+  EXPECT_EQ((*read)[2].choices, (std::vector<std::string>{" x", " y"}));
+  EXPECT_EQ((*read)[2].answer, 1);
+}
+
 TEST(ChoiceTasks, RefusesByLineAndField) {
   const std::pair<const char*, const char*> cases[] = {
       {"", "no tasks"},
@@ -50,6 +70,10 @@ TEST(ChoiceTasks, RefusesByLineAndField) {
       {"{\"query\": \"q\", \"choices\": [\"x\", \"y\"], \"gold\": 2}", "answer 2"},
       {"{\"query\": \"q\", \"choices\": [\"x\", \"y\"], \"gold\": -1}", "answer -1"},
       {"{\"query\": \"q\", \"choices\": [\"x\", \"y\"], \"gold\": \"Z\"}", "none of the 2"},
+      {"{\"arguments\": [[\"a\", \"b\"]], \"target\": 0}", "1 requests"},
+      {"{\"arguments\": [[\"a\", \"b\"], [\"c\", \"d\"]], \"target\": 0}", "different contexts"},
+      {"{\"arguments\": [[\"a\"], 3], \"target\": 0}", "not a context and a continuation"},
+      {"{\"arguments\": [[\"a\", \"b\"], [\"a\", \"d\"]], \"target\": 2}", "answer 2"},
       {"[1]", "not a JSON object"},
       {"{", "line 1"},
   };

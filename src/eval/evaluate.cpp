@@ -58,6 +58,8 @@ EvalReport summarise(const Tokens& tokens, std::size_t n, std::size_t scored, bo
   d.kld_by_position.assign(scored, 0.0);
   for (std::size_t i = 0; i < n; ++i) d.kld_by_position[i % scored] += tokens.kl[i];
   for (double& kl : d.kld_by_position) kl /= static_cast<double>(n / scored);
+  d.kld_by_window.assign(n / scored, 0.0);
+  for (std::size_t i = 0; i < n; ++i) d.kld_by_window[i / scored] += tokens.kl[i] / static_cast<double>(scored);
   return report;
 }
 

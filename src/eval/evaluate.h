@@ -26,6 +26,7 @@ struct Divergence {
   Estimate delta_p_mean;    ///< p_candidate(token) - p_reference(token)
   double delta_p_rms = 0;
   std::vector<double> kld_by_position;  ///< mean over the windows of each scored position
+  std::vector<double> kld_by_window;    ///< mean over the scored positions of each window
 };
 
 struct EvalReport {

@@ -136,6 +136,11 @@ TEST(Evaluate, RecordedReferenceGivesTheSameBits) {
     EXPECT_FALSE(evaluate(candidate, recording->get(), windows_of(64, 16), one).ok());
   }
   EXPECT_FALSE(ReferenceLogits::record(reference, windows, "/nonexistent/folder").ok());
+  Windows endless = windows;
+  endless.count = std::int64_t{1} << 44;
+  const auto full = ReferenceLogits::record(reference, endless, std::filesystem::temp_directory_path());
+  ASSERT_FALSE(full.ok());
+  EXPECT_NE(full.error().message.find("are free"), std::string::npos) << full.error().message;
 }
 
 TEST(Evaluate, RefusesWhatCannotBeCompared) {

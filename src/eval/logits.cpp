@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -64,6 +65,14 @@ Result<std::unique_ptr<ReferenceLogits>> ReferenceLogits::record(LogitsSource& s
     }
     memory = ::mmap(nullptr, recording->size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   } else {
+    struct statvfs disk {};
+    if (::statvfs(folder.c_str(), &disk) == 0) {
+      const std::uint64_t free = static_cast<std::uint64_t>(disk.f_bavail) * disk.f_frsize;
+      if (free < recording->size_) {
+        return resource_error("[eval] " + folder.string() + ": the reference's logits take " + size + ", " +
+                              format_bytes(free) + " are free: use fewer --chunks, or a larger folder with TMPDIR");
+      }
+    }
     const int fd = ::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (fd < 0) return resource_error("[eval] " + folder.string() + ": " + std::strerror(errno));
     // posix_fallocate, so that a full disk is an error now and not a bus error later.

@@ -37,6 +37,7 @@ circle.c4,i.c4{fill:#b8921a;background:#b8921a}circle.c5,i.c5{fill:#b8416b;backg
 circle.c6,i.c6{fill:#3b9aa3;background:#3b9aa3}circle.c7,i.c7{fill:#8b8a86;background:#8b8a86}
 details{border:1px solid var(--rule);border-radius:8px;padding:8px 14px;margin:8px 0;background:var(--card)}
 summary{cursor:pointer}summary b.lost{color:#c8541f}summary b.won{color:#2f8f5b}
+.warning{border-left:3px solid #c8541f;padding:4px 12px;background:var(--card)}
 .choice{margin:8px 0;padding:6px 12px;border-left:3px solid var(--rule);white-space:pre-wrap}
 .choice.right{border-color:#2f8f5b}.tag{font-size:12px;color:var(--soft);margin-right:8px}
 )";
@@ -197,6 +198,77 @@ std::string task_table(const ReportInput& in) {
   return out + "</table></div>";
 }
 
+std::string kick_table(const ReportInput& in) {
+  std::string out =
+      "<h2>Probes</h2><p class='soft'>What the model still knows, finds in its prompt and works out: multiple choice "
+      "of "
+      "four, so that guessing gives 25 %. Ranges are 95 % intervals; p is McNemar's exact test of lost against "
+      "won.</p><div class='scroll'><table>";
+  out += row({"model", "probe", "questions", "accuracy, %", "reference, %", "points lost",
+              "kept of the reference's right answers, %", "lost", "won", "p"},
+             "", "th");
+  for (const JudgedModel& m : in.candidates) {
+    bool first = true;
+    for (const ProbeOutcome& o : probe_outcomes(in, m)) {
+      std::vector<std::string> cells = {first ? html_escaped(m.name) : "", html_escaped(o.name),
+                                        std::to_string(o.candidate.tasks), percent(o.candidate.accuracy)};
+      if (o.against) {
+        cells.insert(cells.end(),
+                     {percent(o.reference->accuracy), fixed(o.drop, 1), percent(o.against->retained),
+                      std::to_string(o.against->lost), std::to_string(o.against->won), fixed(o.against->p_value, 3)});
+      } else {
+        cells.resize(cells.size() + 6, "–");
+      }
+      out += row(cells);
+      first = false;
+    }
+  }
+  out += "</table></div>";
+  for (const JudgedModel& m : in.candidates) {
+    for (const std::string& line : hidden_losses(in, m)) {
+      out += "<p class='warning'><b>" + html_escaped(m.name) + "</b>: " + html_escaped(line) + ".</p>";
+    }
+  }
+  return out;
+}
+
+std::string diversity_table(const ReportInput& in) {
+  std::string out = "<h2>Generated text</h2><p class='soft'>" + std::to_string(in.candidates.front().diversity->texts) +
+                    " texts: " + html_escaped(in.generation_name) +
+                    ". distinct-n: different n-grams over all; repetition: 4-grams that the same text has had "
+                    "before.</p><div class='scroll'><table>";
+  out += row({"model", "distinct-1", "distinct-2", "distinct-3", "repeated 4-grams, %"}, "", "th");
+  const auto line = [&](const JudgedModel& m, const char* tag, const char* style) {
+    const Diversity& d = *m.diversity;
+    out += row({html_escaped(m.name) + tag, fixed(d.distinct1, 3), fixed(d.distinct2, 3), fixed(d.distinct3, 3),
+                with_error({100 * d.repetition4.value, 100 * d.repetition4.error}, 1)},
+               style);
+  };
+  for (const JudgedModel& m : in.candidates) line(m, "", "");
+  if (in.reference && in.reference->diversity) line(*in.reference, " (reference)", "ref");
+  return out + "</table></div>";
+}
+
+std::string pairs_table(const ReportInput& in) {
+  const std::vector<Pairing> pairs = pairings(in);
+  if (pairs.empty()) return {};
+  std::string out =
+      "<h2>Candidates against each other</h2><p class='soft'>Paired: the same windows and questions for both. The "
+      "first p is a sign-flip test over windows, the second McNemar's.</p><div class='scroll'><table>";
+  out += row({"first", "second", "KL, first − second", "p", "only the first right", "only the second", "p"}, "", "th");
+  for (const Pairing& pair : pairs) {
+    std::vector<std::string> cells = {html_escaped(in.candidates[pair.first].name),
+                                      html_escaped(in.candidates[pair.second].name)};
+    cells.push_back(pair.kld ? with_error(pair.kld->difference, 4) : "–");
+    cells.push_back(pair.kld ? fixed(pair.kld->p_value, 4) : "–");
+    cells.push_back(pair.tasks ? std::to_string(pair.tasks->lost) : "–");
+    cells.push_back(pair.tasks ? std::to_string(pair.tasks->won) : "–");
+    cells.push_back(pair.tasks ? fixed(pair.tasks->p_value, 3) : "–");
+    out += row(cells);
+  }
+  return out + "</table></div>";
+}
+
 std::string flips_of(const ReportInput& in, const JudgedModel& m) {
   const ChoiceComparison c = compare(in.tasks, in.reference->scores, m.scores);
   if (c.flipped.empty()) return "<p>" + html_escaped(m.name) + ": no answer flipped.</p>";
@@ -249,8 +321,11 @@ std::string report_html(const ReportInput& in) {
     if (in.reference) plots += svg(layer_plot(in, true));
   }
   if (!plots.empty()) out += "<h2>Where it was spent</h2><div class='plots'>" + plots + "</div>";
+  if (text) out += in.candidates.front().diversity ? diversity_table(in) : "";
+  if (!in.probes.empty()) out += kick_table(in);
+  if (!in.tasks.empty()) out += task_table(in);
+  out += pairs_table(in);
   if (!in.tasks.empty()) {
-    out += task_table(in);
     if (in.reference) {
       out += "<h2>Flips</h2>";
       for (const JudgedModel& m : in.candidates) out += flips_of(in, m);

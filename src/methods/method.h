@@ -16,6 +16,7 @@
 #include "codecs/coded_weight.h"
 #include "lab/math/statistics.h"
 #include "lab/math/trainable.h"
+#include "methods/claim.h"
 
 namespace sparing {
 
@@ -108,6 +109,9 @@ struct Method {
   bool finds_rate = false;  ///< bits and group are among what detect finds, whatever they were
   /// codings only guesses what the weights decide (same_form): real sizes differ from predicted ones.
   bool estimates = false;
+  /// What it is said to be better at, and than what: run by `sparing claims`.
+  std::vector<Claim> claims = {};
+  std::string_view no_claim = {};  ///< why it has none
 };
 
 /// What apply's weight will take in the file: stored_bytes of it, known beforehand. Errors as codings.

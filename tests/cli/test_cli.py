@@ -67,9 +67,9 @@ class Frame(Case):
         self.assertRegex(self.ok('--version').stdout, r'^sparing \d+\.\d+\.\d+\n$')
         self.assertLess(time.monotonic() - start, 1.0)
         top = self.ok('--help').stdout
-        for command in ['inspect', 'verify', 'eval', 'methods', 'convert', 'plan', 'compress', 'run', 'chat', 'bench']:
+        for command in ['inspect', 'verify', 'eval', 'methods', 'convert', 'plan', 'compress', 'run', 'chat', 'bench', 'claims', 'sweep']:
             self.assertIn(f'  {command} ', top)
-            if command not in ('plan', 'compress'):
+            if command not in ('plan', 'compress', 'claims'):
                 self.assertIn('Examples:\n', self.ok(command, '--help').stdout)
 
     def test_usage(self):
@@ -112,6 +112,17 @@ class Methods(Case):
         self.assertIn('damping', self.ok('methods', 'gptq').stdout)
         self.assertTrue(gptq['page'].startswith('# gptq'))
         self.refused(USAGE, "did you mean 'gptq'?", 'methods', 'gptqq')
+
+    def test_claims_are_shown(self):
+        folder = ROOT / 'claims'
+        results = [json.loads(p.read_text()) for p in sorted(folder.glob('*.json'))]
+        gptq = [r for r in results if r['method'] == 'gptq']
+        shown = self.json('methods', 'gptq', '--claims', folder)['claims']
+        self.assertEqual(sorted((r['id'], r['model'], r['pass']) for r in gptq),
+                         sorted((r['id'], r['model'], r['pass']) for r in shown))
+        self.assertIn(gptq[0]['reason'], self.ok('methods', 'gptq', '--claims', folder).stdout)
+        self.assertRegex(self.ok('methods', '--claims', folder).stdout, r'gptq .*; \d+ of \d+ claims hold')
+        self.assertEqual(self.json('methods', 'gptq', '--claims', self.folder)['claims'], [])
 
 
 @unittest.skipUnless(STORIES.exists(), NO_DATA)
@@ -366,6 +377,56 @@ class Eval(Case):
         self.refused(USAGE, '--chunks -1', 'eval', STORIES, '--text', text, '--ctx', '64', '--chunks=-1')
 
 
+    def test_probes(self):
+        report = self.json('eval', STORIES, '--against', STORIES, '--kick', '--kick-questions', '12', '--seed', '4')
+        self.assertEqual([p['name'] for p in report['kick']['probes']], ['knowledge', 'retrieval', 'arithmetic'])
+        for probe in report['kick']['probes']:
+            self.assertEqual(probe['tasks'], 12)
+            self.assertEqual((probe['lost'], probe['won'], probe['drop_points']), (0, 0, 0))
+            self.assertEqual(probe['accuracy'], probe['reference']['accuracy'])
+        self.assertEqual(report['kick']['hidden_losses'], [])
+        self.assertIn('retrieval', self.ok('eval', STORIES, '--kick', '--kick-questions', '4').stdout)
+        self.refused(USAGE, '--kick-questions', 'eval', STORIES, '--kick', '--kick-questions', '0')
+
+    def test_tasks_and_report(self):
+        """Multiple-choice tasks in several dialects, several candidates, and the folder that --out writes."""
+        lines = [{'goal': 'There was a little', 'sol1': 'girl.', 'sol2': 'xqz.'},
+                 {'query': 'Once upon a', 'choices': ['time', 'qq'], 'gold': 0},
+                 {'target': 0, 'arguments': [['She was very', ' happy'], ['She was very', ' zzz']]}]
+        tasks = self.write('t.jsonl', '\n'.join(map(json.dumps, lines)) + '\n')
+        self.write('t-labels.lst', '0\n0\n0\n')
+        text = self.write('text.txt', TEXT)
+        other = self.folder / 'other'
+        self.ok('convert', STORIES, '--to', 'gguf', '--dtype', 'q8_0', '--out', other)
+        out = self.folder / 'report'
+        report = self.json('eval', STORIES, other, '--against', STORIES, '--text', text, '--ctx', '64', '--chunks', '4', '--no-speed',
+                           '--tasks', tasks, '--kick', '--kick-questions', '8', '--generate', '2', '--generate-tokens', '24', '--out', out)
+        self.assertEqual(len(report['candidates']), 2)
+        for candidate in report['candidates']:
+            self.assertEqual(candidate['tasks']['tasks'], 3)
+            self.assertEqual(candidate['tasks']['accuracy']['value'], 1)
+            self.assertEqual(candidate['tasks']['flips']['value'], 0)
+            self.assertEqual(candidate['diversity']['tokens'], 48)
+        self.assertEqual(report['candidates'][0]['kld_mean'], 0)
+        self.assertGreater(report['candidates'][1]['kld_mean'], 0)
+        self.assertAlmostEqual(report['pairs'][0]['kld']['difference'], -report['candidates'][1]['kld_mean'])
+        self.assertEqual(sorted(p.name for p in out.iterdir()), ['index.html', 'questions-1.jsonl', 'questions-2.jsonl',
+                                                                 'questions-reference.jsonl', 'report.json', 'report.md'])
+        page = (out / 'index.html').read_text()
+        self.assertEqual(page.count('<svg'), 4)
+        self.assertNotIn('http', page)
+        whole = json.loads((out / 'report.json').read_text())
+        self.assertEqual(whole['candidates'][1]['text']['kld_mean'], report['candidates'][1]['kld_mean'])
+        # What is logged is itself a task file.
+        again = self.json('eval', STORIES, '--tasks', out / 'questions-1.jsonl')
+        self.assertEqual(again['tasks']['accuracy'], report['tasks']['accuracy'])
+        self.assertEqual(again['tasks']['likelihood'], report['tasks']['likelihood'])
+        self.refused(USAGE, 'report', 'eval', STORIES, '--tasks', tasks, '--out', out)
+        self.refused(USAGE, '--generate', 'eval', STORIES, '--tasks', tasks, '--generate', '2')
+        bad = self.write('bad.jsonl', '{"goal": "g", "sol1": "a"}\n')
+        self.refused(INPUT, 'line 1: field sol2 is missing', 'eval', STORIES, '--tasks', bad, '--out', self.folder / 'none')
+        self.assertFalse((self.folder / 'none').exists())
+
     @unittest.skipUnless(SMOLLM2.exists(), NO_SMOLLM2)
     def test_other_vocabulary(self):
         text = self.write('text.txt', TEXT)
@@ -381,6 +442,28 @@ class Eval(Case):
         text = self.write('text.txt', TEXT)
         self.refused(USAGE, 'read the text differently', 'eval', STORIES, '--against', self.folder / 'other.bin', '--text', text,
                      '--ctx', '64')
+
+
+@unittest.skipUnless(STORIES.exists(), NO_DATA)
+class Sweep(Case):
+    def test_ends_in_advice(self):
+        text = self.write('text.txt', TEXT)
+        other = self.folder / 'other'
+        self.ok('convert', STORIES, '--to', 'gguf', '--dtype', 'q8_0', '--out', other)
+        words = ['sweep', STORIES, other, '--against', STORIES, '--text', text, '--ctx', '64', '--chunks', '2', '--texts', '2',
+                 '--temperatures', '0,1', '--top-k', '0,5', '--lengths', '8,32']
+        same, coded = self.json(*words)['models']
+        self.assertEqual([(r['temperature'], r['top_k'], r['length']) for r in same['rows']],
+                         [(t, k, n) for t, k in [(0, 0), (1, 0), (1, 5)] for n in (8, 32)])
+        for row in same['rows']:
+            self.assertEqual(row['differs'], 0)
+            self.assertEqual(row['candidate']['distinct_2'], row['reference']['distinct_2'])
+            self.assertEqual(row['candidate']['tokens'], 2 * row['length'])
+        self.assertTrue(any(row['differs'] > 0 for row in coded['rows']))
+        self.assertIn('differs least', coded['advice'][-2])
+        self.assertIn('choices differ', self.ok(*words).stdout)
+        self.refused(USAGE, '--lengths 2', 'sweep', STORIES, '--against', STORIES, '--text', text, '--lengths', '2')
+        self.refused(USAGE, 'positions are wanted', 'sweep', STORIES, '--against', STORIES, '--text', text, '--lengths', '5000')
 
 
 @unittest.skipUnless(STORIES.exists(), NO_DATA)

@@ -35,6 +35,14 @@ const Method afm_method{
     .transform = nullptr,
     .corrects = corrects,
     .apply = apply,
+    .claims =
+        {
+            {.id = "afm-gptq",
+             .text =
+                 "Two factors from the outputs' principal components diverge less than integer codes of as many bytes",
+             .ours = {"afm", "share=0.8"},
+             .baseline = {"gptq", "bits=2|3|4|5|6|8 group=32|64|128"}},
+        },
 };
 
 }  // namespace sparing

@@ -117,6 +117,13 @@ const Method decoupleq_method{
     .corrects = corrects,
     .apply = apply,
     .schedule = schedule,
+    .claims =
+        {
+            {.id = "decoupleq-gptq-2bit",
+             .text = "At 2 bits, codes and scales found in turns diverge less than error feedback",
+             .ours = {"decoupleq", "bits=2 group=64"},
+             .baseline = {"gptq", "bits=2|3 group=16|32|64"}},
+        },
 };
 
 }  // namespace sparing

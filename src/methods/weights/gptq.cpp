@@ -171,6 +171,36 @@ const Method gptq_method{
     .transform = transform,
     .corrects = corrects,
     .apply = apply,
+    .claims =
+        {
+            {.id = "gptq-rounding-4bit",
+             .text = "At 4 bits, error feedback has at most half the divergence of rounding",
+             .ours = {"gptq", "bits=4 group=64"},
+             .baseline = {"rtn", "bits=4 group=64 clip=mse"},
+             .factor = 0.5},
+            {.id = "gptq-rounding-3bit",
+             .text = "At 3 bits, error feedback has at most half the divergence of rounding",
+             .ours = {"gptq", "bits=3 group=64"},
+             .baseline = {"rtn", "bits=3 group=64 clip=mse"},
+             .factor = 0.5},
+            {.id = "gptq-correct",
+             .text = "At 3 bits, making up for the damage of sites coded before lowers divergence",
+             .ours = {"gptq", "bits=3 group=64 correct=1"},
+             .baseline = {"gptq", "bits=3 group=64"}},
+            {.id = "gptq-act_order",
+             .text = "At 3 bits, coding inputs by falling second moment lowers divergence",
+             .ours = {"gptq", "bits=3 group=64 act_order=true"},
+             .baseline = {"gptq", "bits=3 group=64 act_order=false"}},
+            {.id = "gptq-refine",
+             .text = "At 3 bits, least-squares scales and coordinate descent afterwards lower divergence",
+             .ours = {"gptq", "bits=3 group=64 refine=2"},
+             .baseline = {"gptq", "bits=3 group=64 refine=0"}},
+            {.id = "gptq-coded_scales",
+             .text = "At 3 bits, small groups whose scales are coded in 6 bits serve better than larger groups with "
+                     "scales in f16",
+             .ours = {"gptq", "bits=3 group=16 scale=coded6"},
+             .baseline = {"gptq", "bits=3 group=16..64"}},
+        },
 };
 
 }  // namespace sparing

@@ -33,6 +33,14 @@ const Method lord_method{
     .transform = nullptr,
     .corrects = corrects,
     .apply = apply,
+    .claims =
+        {
+            {.id = "lord-gptq",
+             .text =
+                 "Two factors from the outputs' principal components diverge less than integer codes of as many bytes",
+             .ours = {"lord", "share=0.8"},
+             .baseline = {"gptq", "bits=2|3|4|5|6|8 group=32|64|128"}},
+        },
 };
 
 }  // namespace sparing

@@ -153,6 +153,13 @@ const Method nupes_method{
     .schedule = nullptr,
     .detects = detects,
     .detect = detect,
+    .claims =
+        {
+            {.id = "nupes-rounding-3bit",
+             .text = "At 3 bits, a grid of powers diverges less than an even one",
+             .ours = {"nupes", "bits=3 group=64"},
+             .baseline = {"rtn", "bits=3|4 group=16|32|64"}},
+        },
 };
 
 }  // namespace sparing

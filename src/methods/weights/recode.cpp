@@ -303,6 +303,7 @@ const Method recode_method{
     .detects = [](const Params&) { return true; },
     .detect = detect,
     .finds_rate = true,
+    .no_claim = "it is exact or refuses: there is nothing to compare",
 };
 
 }  // namespace sparing

@@ -41,6 +41,7 @@ const Method rtn_method{
     .transform = nullptr,
     .corrects = nullptr,
     .apply = apply,
+    .no_claim = "it is what the others are measured by",
 };
 
 }  // namespace sparing

@@ -116,6 +116,17 @@ const Method signround_method{
     .corrects = corrects,
     .apply = apply,
     .schedule = training_schedule,
+    .claims =
+        {
+            {.id = "signround-gptq-4bit",
+             .text = "At 4 bits, roundings learned from a block's outputs diverge less than corrected error feedback",
+             .ours = {"signround", "bits=4 group=64"},
+             .baseline = {"gptq", "bits=4 group=64 correct=1"}},
+            {.id = "signround-gptq-3bit",
+             .text = "At 3 bits, roundings learned from a block's outputs diverge less than corrected error feedback",
+             .ours = {"signround", "bits=3 group=64"},
+             .baseline = {"gptq", "bits=3 group=64 correct=1"}},
+        },
 };
 
 }  // namespace sparing

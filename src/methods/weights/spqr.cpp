@@ -163,6 +163,14 @@ const Method spqr_method{
     .transform = nullptr,
     .corrects = corrects,
     .apply = apply,
+    .claims =
+        {
+            {.id = "spqr-gptq-3bit",
+             .text = "Groups of 16 with coded scales, and outliers apart, diverge less than error feedback at as many "
+                     "bytes",
+             .ours = {"spqr", "bits=3 group=16"},
+             .baseline = {"gptq", "bits=3|4 group=16|32|64|128"}},
+        },
 };
 
 }  // namespace sparing
