@@ -53,7 +53,7 @@ Result<ContinuousWeight> ContinuousWeight::make(const CodedWeight& weight) {
     if (const auto* csr = std::get_if<CsrSpec>(&spec)) {
       SPARING_TRY(const CsrLayout layout, layout_of(*csr, weight.rows, weight.cols));
       part.scales = section(layout.values, 0, csr->nonzeros);
-    } else if (!std::holds_alternative<DenseSpec>(spec)) {
+    } else if (std::holds_alternative<IntGroupSpec>(spec) || std::holds_alternative<LutGroupSpec>(spec)) {
       const IntGroupSpec grouped = grouped_spec(spec);
       SPARING_TRY(const IntGroupLayout l, layout_of(grouped, weight.rows, weight.cols));
       const bool coded = grouped.groups.scale == ScaleKind::coded;

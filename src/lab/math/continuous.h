@@ -13,7 +13,8 @@ namespace sparing::math {
 
 class ContinuousWeight {
  public:
-  /// Copies what it changes. weight: validated, deep. Dense terms have no parameters here. Errors: the codecs'.
+  /// Copies what it changes. weight: validated, deep. Terms of other codings than int_group, lut_group and csr have no
+  /// parameters here and stay as they are. Errors: the codecs'.
   static Result<ContinuousWeight> make(const CodedWeight& weight);
 
   std::int64_t size() const { return size_; }
