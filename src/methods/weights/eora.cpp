@@ -40,7 +40,7 @@ Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
     for (std::size_t i = 0; i < left.size(); ++i) left[i] = target[i] - coding.decoded[i];
     SPARING_TRY(const math::LowRank factors, math::best_low_rank(left, rows, cols, metric.h, rank, pool));
     SPARING_TRY(Term term, math::code_low_rank(spec, left, rows, metric, factors, pool));
-    SPARING_TRY(Term base_term, coding.grid.pack());
+    SPARING_TRY(Term base_term, coding.grid.base().pack());
     CodedWeight correction{.rows = rows, .cols = cols, .input = {}, .terms = {term}};
     std::vector<float> values(target.size());
     decode_rows(correction, 0, rows, values.data());
