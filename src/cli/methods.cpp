@@ -23,8 +23,10 @@ constexpr Page kPages[] = {
 };
 
 std::string_view page_of(std::string_view method) {
+  std::string id(method);  // as files are called: pv-tuning's is pv_tuning
+  std::replace(id.begin(), id.end(), '-', '_');
   for (const Page& page : kPages) {
-    if (page.method == method) return page.text;
+    if (page.method == id) return page.text;
   }
   return {};
 }
