@@ -15,8 +15,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Json = nlohmann::json;
 
-constexpr std::uint64_t kUncached = 48 * kMiB;
+constexpr std::uint64_t kUncached = 48 * kMiB, kMostCopies = 256;
 constexpr int kRounds = 3;
+constexpr double kLongEnough = 0.1e9;  ///< nanoseconds: no further round after this
 /// Codes and scales of no special value: f16 0x2c2c is .065, and no product takes another path for them.
 constexpr int kFill = 0x2c;
 
@@ -46,7 +47,7 @@ SpeedTable::SpeedTable(Journal& journal, std::string key, const ModelConfig& con
 Result<double> SpeedTable::measure(const CodecSpec& spec, std::int64_t rows, std::int64_t cols,
                                    kernels::Precision precision) {
   SPARING_TRY(const std::uint64_t size, blob_bytes(spec, rows, cols));
-  const std::uint64_t copies = std::clamp<std::uint64_t>(kUncached / std::max<std::uint64_t>(size, 1), 1, 4096);
+  const std::uint64_t copies = std::clamp<std::uint64_t>(kUncached / std::max<std::uint64_t>(size, 1), 1, kMostCopies);
   std::vector<kernels::Linear> weights;
   for (std::uint64_t i = 0; i < copies; ++i) {
     Buffer buffer(size);
@@ -63,13 +64,16 @@ Result<double> SpeedTable::measure(const CodecSpec& spec, std::int64_t rows, std
   kernels::Workspace workspace;
   workspace.reserve(1, cols, pool_.size());
   double best = std::numeric_limits<double>::infinity();
-  for (int round = 0; round < kRounds; ++round) {
+  double spent = 0;
+  for (int round = 0; round < kRounds && spent < kLongEnough; ++round) {
     const auto start = Clock::now();
     for (const kernels::Linear& weight : weights) {
       const kernels::Product product{.weight = &weight, .y = y.data(), .y_stride = rows, .bias = nullptr};
       kernels::matmul({&product, 1}, x.data(), 1, cols, workspace, pool_);
     }
-    best = std::min(best, std::chrono::duration<double, std::nano>(Clock::now() - start).count());
+    const double took = std::chrono::duration<double, std::nano>(Clock::now() - start).count();
+    best = std::min(best, took);
+    spent += took;
   }
   return best / static_cast<double>(copies);
 }
