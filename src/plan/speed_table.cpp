@@ -21,6 +21,16 @@ constexpr double kLongEnough = 0.1e9;  ///< nanoseconds: no further round after 
 /// Codes and scales of no special value: f16 0x2c2c is .065, and no product takes another path for them.
 constexpr int kFill = 0x2c;
 
+kernels::Precision precision_of(std::int32_t bits) {
+  return bits > 8 ? kernels::Precision::int16 : kernels::Precision::int8;
+}
+
+bool has_few_bits(const CodecSpec& spec) {
+  if (const auto* ints = std::get_if<IntGroupSpec>(&spec)) return ints->bits <= kFewBits;
+  if (const auto* table = std::get_if<LutGroupSpec>(&spec)) return table->bits <= kFewBits;
+  return false;
+}
+
 }  // namespace
 
 SpeedTable::SpeedTable(Journal& journal, std::string key, const ModelConfig& config, int threads)
@@ -29,7 +39,7 @@ SpeedTable::SpeedTable(Journal& journal, std::string key, const ModelConfig& con
     const auto add = [&](const Graph& part) {
       for (const Op& op : part.ops) {
         if (op.kind != OpKind::linear) continue;
-        precisions_[op.site] = op.activation_bits > 8 ? kernels::Precision::int16 : kernels::Precision::int8;
+        precisions_[op.site] = {precision_of(op.activation_bits), precision_of(op.activation_bits_few)};
       }
     };
     for (const Graph& block : graph->blocks) add(block);
@@ -81,9 +91,10 @@ Result<double> SpeedTable::measure(const CodecSpec& spec, std::int64_t rows, std
 Result<double> SpeedTable::nanoseconds(const SiteInfo& site, const std::vector<CodecSpec>& terms) {
   if (site.role == SiteRole::embedding && !site.tied) return 0.0;  // one row is looked up
   const auto asked = precisions_.find(site.name);
-  const kernels::Precision precision = asked == precisions_.end() ? kernels::Precision::int8 : asked->second;
+  const Precisions precisions = asked == precisions_.end() ? Precisions{} : asked->second;
   double sum = 0;
   for (const CodecSpec& spec : terms) {
+    const kernels::Precision precision = has_few_bits(spec) ? precisions.few : precisions.many;
     const std::string name = describe(spec) + " " + std::to_string(site.rows) + "x" + std::to_string(site.cols) + "/" +
                              std::to_string(static_cast<int>(precision));
     auto found = known_.find(name);

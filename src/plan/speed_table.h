@@ -27,7 +27,10 @@ class SpeedTable {
 
   Journal& journal_;
   std::string key_;
-  std::map<std::string, kernels::Precision> precisions_;  ///< of each site's product
+  struct Precisions {
+    kernels::Precision many = kernels::Precision::int8, few = kernels::Precision::int8;  ///< by bits of the codes
+  };
+  std::map<std::string, Precisions> precisions_;  ///< of each site's product
   ThreadPool pool_;
   std::map<std::string, double> known_;
   bool changed_ = false;
