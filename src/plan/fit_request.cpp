@@ -33,7 +33,7 @@ Result<OptionLimits> limits_of(const FitRequest& request, const SiteInfo& site) 
 }
 
 /// What the final coding adds where the user has not said: making up for the damage of sites coded before, which
-/// changes no bytes. Measured on SmolLM2's twin and stories260K (methods/weights/gptq.md).
+/// changes no bytes. stories260K at 158,625 bytes: KL .173 without, .131 at 0.5, .125 at 1.
 constexpr const char* kCorrect = "1";
 
 void add_correction(const OptionLimits& limits, std::vector<SiteOption>& options) {
