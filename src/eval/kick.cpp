@@ -166,6 +166,7 @@ std::vector<std::string> hidden_losses(std::span<const ProbeOutcome> outcomes, d
     std::snprintf(text, sizeof text, "%s fell by %.1f points (p = %.3f) while perplexity changed by %.1f %%",
                   o.name.c_str(), o.drop, o.against ? o.against->p_value : 1.0, 100 * (ppl_ratio - 1));
     lines.emplace_back(text);
+    if (o.against && o.against->p_value > 0.05) lines.back() += "; as few questions may do that by chance";
   }
   return lines;
 }

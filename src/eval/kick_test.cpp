@@ -100,6 +100,7 @@ TEST(Kick, WarnsOfWhatPerplexityHides) {
   ASSERT_EQ(lines.size(), 1u);
   EXPECT_EQ(lines[0].find("knowledge fell by 6.0 points (p = 0.031) while perplexity changed by 3.0 %"), 0u)
       << lines[0];
+  EXPECT_EQ(lines[0].find("chance"), std::string::npos);
   EXPECT_TRUE(hidden_losses(outcomes, 1.06).empty()) << "perplexity hides nothing here";
   EXPECT_TRUE(probe_outcomes(probes, now, {})[0].against == std::nullopt);
 }

@@ -8,7 +8,7 @@
 namespace sparing {
 namespace {
 
-constexpr double kWidth = 720, kHeight = 340, kLeft = 64, kRight = 16, kTop = 16, kBottom = 48;
+constexpr double kWidth = 720, kHeight = 340, kLeft = 80, kRight = 20, kTop = 16, kBottom = 60;
 
 std::string number(double value, int digits = 1) {
   char text[64];
@@ -156,7 +156,7 @@ std::string svg(const Plot& plot) {
                     html_escaped(plot.title) + "'>";
   for (const double t : x.ticks()) {
     out += line_of(x.at(t), kTop, x.at(t), kHeight - kBottom, "grid");
-    out += text_at(x.at(t), kHeight - kBottom + 18, "tick", tick_text(t), " text-anchor='middle'");
+    out += text_at(x.at(t), kHeight - kBottom + 22, "tick", tick_text(t), " text-anchor='middle'");
   }
   for (const double t : y.ticks()) {
     out += line_of(kLeft, y.at(t), kWidth - kRight, y.at(t), "grid");
@@ -165,8 +165,8 @@ std::string svg(const Plot& plot) {
   out += line_of(kLeft, kHeight - kBottom, kWidth - kRight, kHeight - kBottom, "axis");
   out += line_of(kLeft, kTop, kLeft, kHeight - kBottom, "axis");
   out += text_at((kLeft + kWidth - kRight) / 2, kHeight - 8, "name", plot.x, " text-anchor='middle'");
-  out += text_at(14, (kTop + kHeight - kBottom) / 2, "name", plot.y,
-                 " text-anchor='middle' transform='rotate(-90 14 " + number((kTop + kHeight - kBottom) / 2) + ")'");
+  out += text_at(18, (kTop + kHeight - kBottom) / 2, "name", plot.y,
+                 " text-anchor='middle' transform='rotate(-90 18 " + number((kTop + kHeight - kBottom) / 2) + ")'");
   for (const Series& series : plot.series) out += draw_series(series, x, y);
   return out + "</svg>" + legend(plot.series) + "</figure>";
 }

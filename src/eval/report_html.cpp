@@ -7,7 +7,7 @@
 namespace sparing {
 namespace {
 
-constexpr std::size_t kMostFlips = 40, kPositionBins = 64;
+constexpr std::size_t kMostFlips = 40, kPositionBins = 64, kTokensABin = 128;
 
 const char* const kStyle = R"(
 :root{--paper:#fcfcfb;--ink:#1c1c1a;--soft:#6b6a66;--rule:#dedcd6;--card:#fff}
@@ -20,11 +20,11 @@ p{max-width:72ch}.soft{color:var(--soft)}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:14px;font-variant-numeric:tabular-nums}
 th,td{padding:6px 9px;text-align:right;border-bottom:1px solid var(--rule);white-space:nowrap}
 th{font-weight:600;color:var(--soft);font-size:13px;white-space:normal;vertical-align:bottom}th:first-child,td:first-child{text-align:left}
-tr.ref td{color:var(--soft);font-style:italic}
+table.pair td:nth-child(2),table.pair th:nth-child(2){text-align:left}tr.ref td{color:var(--soft);font-style:italic}
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(420px,1fr));gap:20px}
 figure{margin:0;padding:14px 16px;background:var(--card);border:1px solid var(--rule);border-radius:8px}
 figcaption{font-weight:600;margin-bottom:6px}svg{width:100%;height:auto;display:block}
-svg text{font:12px system-ui,sans-serif;fill:var(--soft)}svg .name{font-size:13px}svg .label{fill:var(--ink)}
+svg text{font:16px system-ui,sans-serif;fill:var(--soft)}svg .name{font-size:17px}svg .label{fill:var(--ink)}
 .grid{stroke:var(--rule);stroke-width:1}.axis{stroke:var(--soft);stroke-width:1}
 .series{fill:none;stroke-width:2}.dashed{stroke-dasharray:5 4;stroke-width:1.5}
 .legend{display:flex;flex-wrap:wrap;gap:4px 16px;font-size:13px;color:var(--soft);margin-top:6px}
@@ -132,7 +132,9 @@ Plot position_plot(const ReportInput& in) {
     const EvalReport& report = *in.candidates[i].text;
     const std::vector<double>& kl = report.against->kld_by_position;
     Series series{in.candidates[i].name, {}, {}, static_cast<int>(i), true, false, false};
-    const std::size_t bins = std::min(kPositionBins, kl.size());
+    // Few windows have few tokens at a position: wider bins, so that what is seen is no noise.
+    const auto steady = static_cast<std::size_t>(report.scored_tokens) / kTokensABin;
+    const std::size_t bins = std::min(std::clamp<std::size_t>(steady, 4, kPositionBins), kl.size());
     for (std::size_t b = 0; b < bins; ++b) {
       const std::size_t begin = b * kl.size() / bins, end = (b + 1) * kl.size() / bins;
       double sum = 0;
@@ -203,7 +205,7 @@ std::string kick_table(const ReportInput& in) {
       "<h2>Probes</h2><p class='soft'>What the model still knows, finds in its prompt and works out: multiple choice "
       "of "
       "four, so that guessing gives 25 %. Ranges are 95 % intervals; p is McNemar's exact test of lost against "
-      "won.</p><div class='scroll'><table>";
+      "won.</p><div class='scroll'><table class='pair'>";
   out += row({"model", "probe", "questions", "accuracy, %", "reference, %", "points lost",
               "kept of the reference's right answers, %", "lost", "won", "p"},
              "", "th");
@@ -223,13 +225,7 @@ std::string kick_table(const ReportInput& in) {
       first = false;
     }
   }
-  out += "</table></div>";
-  for (const JudgedModel& m : in.candidates) {
-    for (const std::string& line : hidden_losses(in, m)) {
-      out += "<p class='warning'><b>" + html_escaped(m.name) + "</b>: " + html_escaped(line) + ".</p>";
-    }
-  }
-  return out;
+  return out + "</table></div>";
 }
 
 std::string diversity_table(const ReportInput& in) {
@@ -254,7 +250,7 @@ std::string pairs_table(const ReportInput& in) {
   if (pairs.empty()) return {};
   std::string out =
       "<h2>Candidates against each other</h2><p class='soft'>Paired: the same windows and questions for both. The "
-      "first p is a sign-flip test over windows, the second McNemar's.</p><div class='scroll'><table>";
+      "first p is a sign-flip test over windows, the second McNemar's.</p><div class='scroll'><table class='pair'>";
   out += row({"first", "second", "KL, first − second", "p", "only the first right", "only the second", "p"}, "", "th");
   for (const Pairing& pair : pairs) {
     std::vector<std::string> cells = {html_escaped(in.candidates[pair.first].name),
@@ -312,6 +308,11 @@ std::string report_html(const ReportInput& in) {
   out += in.reference ? "Against " + html_escaped(in.reference->name) + ", " + megabytes(in.reference->bytes) + " MB."
                       : std::string("No reference was given.");
   out += "</p>";
+  for (const JudgedModel& m : in.candidates) {
+    for (const std::string& line : hidden_losses(in, m)) {
+      out += "<p class='warning'><b>" + html_escaped(m.name) + "</b>: " + html_escaped(line) + ".</p>";
+    }
+  }
   const bool text = in.candidates.front().text.has_value(), against = text && in.candidates.front().text->against;
   if (text) out += text_table(in);
   std::string plots;
