@@ -67,15 +67,18 @@ Result<std::optional<HealSpec>> heal_spec(const PlanArgs& o, const CalibrationSp
   return spec;
 }
 
-/// What a fitted plan heals on where nothing is said: what its time leaves over, else once through the text.
-Status heal_by_default(Plan& plan, const CalibrationSpec& text, double time, double spent, const Assembler& assembler,
-                       Journal& journal, const ExecuteOptions& execution) {
-  HealSpec heal = heal_on(text);
-  if (time > 0) {
-    const double coding = plan.forecast.has(kCodingSeconds) ? plan.forecast.at(kCodingSeconds) : 0;
-    if (const double left = time - spent - coding; left <= 0) return {};
-    SPARING_TRY(heal.text.tokens, heal_tokens_for(time - spent - coding, heal, assembler, &journal, execution));
-  }
+/// Tokens that take more digits than any count there will be: room in the directory's recipe for a count that is only
+/// known once the plan is.
+constexpr std::int64_t kUnknownTokens = 999'999'999'999;
+
+/// What is left of the time that compressing may take goes into healing.
+Status heal_in_time(Plan& plan, double left, const Assembler& assembler, Journal& journal,
+                    const ExecuteOptions& execution) {
+  if (!plan.heal || plan.heal->text.tokens != kUnknownTokens) return {};
+  HealSpec heal = std::move(*plan.heal);
+  plan.heal.reset();
+  if (left <= 0) return {};
+  SPARING_TRY(heal.text.tokens, heal_tokens_for(left, heal, assembler, &journal, execution));
   plan.heal = std::move(heal);
   return {};
 }
@@ -158,14 +161,17 @@ Result<Plan> make_plan(const PlanArgs& o, const Session& session, const Assemble
   fit.group = o.group;
   fit.embed_bits = o.embed_bits;
   fit.embed_group = o.embed_group;
-  const CalibrationSpec text = request.calibration;
+  // By default once through the text, or for the time that is left.
+  if (o.heal.empty()) {
+    request.heal = heal_on(request.calibration);
+    if (fit.budgets.time > 0) request.heal->text.tokens = kUnknownTokens;
+  }
   fit.base = std::move(request);
   const auto start = std::chrono::steady_clock::now();
   SPARING_TRY(Plan plan, sparing::fit(fit, assembler, journal, execution));
-  // What loses nothing cannot be healed.
-  if (!o.heal.empty() || plan.damage == 0.0) return plan;
   const double spent = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  SPARING_CHECK_OK(heal_by_default(plan, text, fit.budgets.time, spent, assembler, journal, execution));
+  const double coding = plan.forecast.has(kCodingSeconds) ? plan.forecast.at(kCodingSeconds) : 0;
+  SPARING_CHECK_OK(heal_in_time(plan, fit.budgets.time - spent - coding, assembler, journal, execution));
   return plan;
 }
 

@@ -148,12 +148,13 @@ std::vector<std::vector<Token>> random_text(std::int64_t count, std::int64_t len
 HealProblem problem_on(const Checkpoint& checkpoint, std::int64_t tokens) {
   HealProblem problem{.original = checkpoint,
                       .weights = rounded_model(checkpoint),
-                      .sequences = random_text(12, 24, checkpoint.config().vocab, 1),
+                      .sequences = random_text(96, 24, checkpoint.config().vocab, 1),
                       .held_out = random_text(4, 24, checkpoint.config().vocab, 2),
                       .schedule = {}};
   problem.schedule.tokens = tokens;
   problem.schedule.check = tokens / 4;
   problem.schedule.scale_rate = 0.01;
+  problem.schedule.vector_rate = 0.01;
   problem.schedule.products = HealSchedule::Products::f32;
   return problem;
 }
