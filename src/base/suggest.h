@@ -33,7 +33,9 @@ inline std::string suggest(std::string_view word, std::span<const std::string_vi
   std::string all;
   for (const std::string_view name : known) {
     all += (all.empty() ? "" : ", ") + std::string(name);
-    if (const int d = edit_distance(word, name); d < least) least = d, best = name;
+    // What somebody stopped typing counts as one mistake.
+    const bool begun = word.size() > 2 && name.starts_with(word);
+    if (const int d = begun ? 1 : edit_distance(word, name); d < least) least = d, best = name;
   }
   return best.empty() ? ": known are " + all : ": did you mean '" + std::string(best) + "'? (known are " + all + ")";
 }

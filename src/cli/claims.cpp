@@ -56,7 +56,7 @@ Result<std::vector<Registered>> chosen_claims(const std::vector<std::string>& wo
   if (words.empty()) return all;
   std::vector<std::string_view> known;
   for (const Registered& r : all) {
-    if (known.empty() || known.back() != r.method->name) known.push_back(r.method->name);
+    if (std::ranges::find(known, r.method->name) == known.end()) known.push_back(r.method->name);
     known.push_back(r.claim->id);
   }
   for (const std::string& word : words) {

@@ -12,7 +12,7 @@
 namespace sparing::cli {
 namespace {
 
-constexpr std::int32_t kEmbedBits = 8, kGroup = 64, kBits = 4;
+constexpr std::int32_t kEmbedBits = 8, kBits = 4;
 
 /// "gptq|rtn"
 std::vector<std::string> names_of(const std::string& text) {
@@ -94,16 +94,18 @@ Result<Setting> with_rate(Setting setting, std::optional<std::int32_t> bits, std
                          " finds bits and group in the weights themselves: leave them out, or edit a plan (--dry-run)");
     return setting;
   }
-  const auto put = [&](const std::string& name, std::optional<std::int32_t> given, std::int32_t otherwise) -> Status {
+  const auto put = [&](const std::string& name, std::optional<std::int32_t> given,
+                       std::optional<std::int32_t> otherwise) -> Status {
+    if (!given && !otherwise) return {};
     if (std::ranges::none_of(method->params, [&](const ParamSpec& spec) { return spec.name == name; })) {
       if (!given) return {};
       return usage_error("[compress] --" + name + ": " + setting.method + " has no such parameter; 'sparing methods " +
                          setting.method + "' lists those that it has");
     }
-    setting.params.insert(setting.params.begin(), {name, std::to_string(given.value_or(otherwise))});
+    setting.params.insert(setting.params.begin(), {name, std::to_string(given ? *given : *otherwise)});
     return {};
   };
-  SPARING_CHECK_OK(put("group", group, kGroup));
+  SPARING_CHECK_OK(put("group", group, {}));
   SPARING_CHECK_OK(put("bits", bits, default_bits));
   return setting;
 }
@@ -190,7 +192,9 @@ void add_plan_args(CLI::App* command, PlanArgs& args) {
       ->type_name("NAME")
       ->group(goal);
   command->add_option("--bits", args.bits, "Bits per weight; 4 unless --fit chooses")->type_name("N")->group(goal);
-  command->add_option("--group", args.group, "Inputs per scale; 64 unless --fit chooses")->type_name("N")->group(goal);
+  command->add_option("--group", args.group, "Inputs per scale; the method's default unless --fit chooses")
+      ->type_name("N")
+      ->group(goal);
   command->add_option("--param", args.params, "A parameter of the method, as in --param damping=0.02; repeatable")
       ->type_name("NAME=VALUE")
       ->allow_extra_args(false)
@@ -203,8 +207,7 @@ void add_plan_args(CLI::App* command, PlanArgs& args) {
   command->add_option("--embed-bits", args.embed_bits, "Bits of embedding and head; 8 unless --fit chooses")
       ->type_name("N")
       ->group(goal);
-  command
-      ->add_option("--embed-group", args.embed_group, "Inputs per scale of embedding and head; 64 unless --fit chooses")
+  command->add_option("--embed-group", args.embed_group, "Inputs per scale of embedding and head; likewise")
       ->type_name("N")
       ->group(goal);
   command
