@@ -88,10 +88,11 @@ void IntGrid::set_super_bits(std::int64_t row, std::int64_t super, Super what, s
 IntGrid::LineCodes IntGrid::choose_codes(std::span<const float> values, std::span<const float> importance,
                                          const Choice& wanted, Units units, float& loss) const {
   const int most = (1 << spec_.groups.scale_bits) - 1, offset = spec_.groups.scale_offset;
-  const float steps = wanted.scale * reciprocal(units.scale);
+  const float exact = wanted.scale * reciprocal(units.scale);
+  // NaN (a unit of 0 under an infinite scale) counts as none.
+  const float steps = exact > 0.0f ? std::min(exact, 1e6f) : exact < 0.0f ? std::max(exact, -1e6f) : 0.0f;
   // Without a search a span that is a little too wide costs less than clipping.
-  const auto whole = static_cast<int>(clip_ == Clip::none ? std::ceil(std::min(steps, 1e6f) - 0.01f)
-                                                          : std::lrintf(std::min(steps, 1e6f)));
+  const auto whole = static_cast<int>(clip_ == Clip::none ? std::ceil(steps - 0.01f) : std::lrintf(steps));
   const int scale = std::clamp(offset > 0 ? offset - whole : whole, 0, most);
   const auto loss_with = [&](LineCodes codes) {
     const Line line = line_of(units, codes);

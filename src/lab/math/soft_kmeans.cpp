@@ -9,7 +9,7 @@ namespace sparing::math {
 
 SoftKMeans::SoftKMeans(std::span<const std::uint16_t> points, std::span<const float> importance,
                        std::span<const float> centres, const SoftKMeansOptions& options)
-    : options_(options), clusters_(centres.size()), importance_(importance) {
+    : options_(options), clusters_(centres.size()), importance_(importance.begin(), importance.end()) {
   // Different bits in the order of their first points; the index has 16 bits because the points do.
   std::vector<std::int32_t> place(65536, -1);
   index_.reserve(points.size());

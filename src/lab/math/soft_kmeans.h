@@ -42,7 +42,7 @@ class SoftKMeans {
 
   SoftKMeansOptions options_;
   std::size_t clusters_;
-  std::span<const float> importance_;
+  std::vector<float> importance_;
   std::vector<std::uint16_t> index_;            ///< of every point among the different ones
   std::vector<double> unique_, mass_, values_;  ///< of each: itself, its points' importance, its soft value
   std::vector<std::vector<double>> centres_, maps_, totals_;  ///< before and after each iteration; a map for each
