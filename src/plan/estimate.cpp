@@ -105,7 +105,8 @@ Result<std::vector<float>> coded_rows(const Method& method, const ParamList& par
   return decoded;
 }
 
-/// By bytes: whether each point lies on or hardly above the lower convex hull of the logarithms of error.
+/// By bytes: whether each point lies on or hardly above the lower convex hull of errors, straight between its corners
+/// in the logarithm. (A hull of logarithms would leave out all rates below one at which nothing is lost.)
 std::vector<bool> near_the_hull(const std::vector<double>& bytes, const std::vector<double>& errors) {
   std::vector<std::size_t> order(bytes.size()), hull;
   std::iota(order.begin(), order.end(), 0);
@@ -114,12 +115,10 @@ std::vector<bool> near_the_hull(const std::vector<double>& bytes, const std::vec
   });
   const auto log_error = [&](std::size_t i) { return std::log(std::max(errors[i], 1e-30)); };
   for (const std::size_t i : order) {
-    if (!hull.empty() && !(log_error(i) < log_error(hull.back()))) continue;
+    if (!hull.empty() && !(errors[i] < errors[hull.back()])) continue;
     while (hull.size() > 1) {
       const std::size_t a = hull[hull.size() - 2], b = hull.back();
-      if ((log_error(b) - log_error(a)) * (bytes[i] - bytes[a]) <=
-          (log_error(i) - log_error(a)) * (bytes[b] - bytes[a]))
-        break;
+      if ((errors[b] - errors[a]) * (bytes[i] - bytes[a]) <= (errors[i] - errors[a]) * (bytes[b] - bytes[a])) break;
       hull.pop_back();
     }
     hull.push_back(i);
