@@ -1,12 +1,16 @@
 #include "plan/knapsack.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "base/checked.h"
 
 namespace sparing {
 namespace {
+
+constexpr std::size_t kAtOnce = 4;  ///< states looked at, in max_states, beyond which not all are held
 
 struct State {
   std::uint64_t cost;
@@ -41,6 +45,51 @@ void thin(std::vector<State>& states, std::size_t limit) {
   states.resize(kept);
 }
 
+/// Indices of the options that no other beats on both counts, by cost.
+std::vector<std::uint32_t> undominated(const std::vector<KnapsackOption>& options) {
+  std::vector<std::uint32_t> order(options.size()), kept;
+  std::iota(order.begin(), order.end(), 0u);
+  std::ranges::stable_sort(order, [&](std::uint32_t a, std::uint32_t b) {
+    return options[a].cost != options[b].cost ? options[a].cost < options[b].cost
+                                              : options[a].damage < options[b].damage;
+  });
+  for (const std::uint32_t o : order) {
+    if (kept.empty() || options[o].damage < options[kept.back()].damage) kept.push_back(o);
+  }
+  return kept;
+}
+
+/// Calls f with every way to go on from these states.
+template <class F>
+void for_ways(const std::vector<State>& before, const std::vector<KnapsackOption>& options,
+              const std::vector<std::uint32_t>& chosen, std::uint64_t room, F f) {
+  for (const std::uint32_t o : chosen) {
+    for (std::size_t p = 0; p < before.size(); ++p) {
+      const auto cost = checked_add(before[p].cost, options[o].cost);
+      if (!cost || *cost > room) break;
+      f(State{*cost, before[p].damage + options[o].damage, static_cast<std::uint32_t>(p), o});
+    }
+  }
+}
+
+/// As keep_frontier() and thin() on all of them, without all of them at once: the best of each interval.
+std::vector<State> best_ways(const std::vector<State>& before, const std::vector<KnapsackOption>& options,
+                             const std::vector<std::uint32_t>& chosen, std::uint64_t room, std::size_t limit) {
+  const std::uint64_t low = before.front().cost + options[chosen.front()].cost;
+  const std::uint64_t width = (room - low) / limit + 1;
+  std::vector<State> best(limit, {0, std::numeric_limits<double>::infinity(), 0, 0});
+  std::optional<State> cheapest;
+  for_ways(before, options, chosen, room, [&](const State& state) {
+    if (!cheapest || state.cost < cheapest->cost) cheapest = state;
+    State& held = best[(state.cost - low) / width];
+    if (state.damage < held.damage || (state.damage == held.damage && state.cost < held.cost)) held = state;
+  });
+  std::erase_if(best, [](const State& state) { return std::isinf(state.damage); });
+  best.insert(best.begin(), *cheapest);
+  keep_frontier(best);
+  return best;
+}
+
 }  // namespace
 
 std::uint64_t smallest_cost(const std::vector<std::vector<KnapsackOption>>& sites) {
@@ -68,21 +117,20 @@ std::optional<KnapsackAnswer> solve_knapsack(const std::vector<std::vector<Knaps
   for (std::size_t s = 0; s < sites.size(); ++s) {
     const std::uint64_t room = budget - rest[s + 1];
     const std::vector<State>& before = layers.back();
+    const std::vector<std::uint32_t> chosen = undominated(sites[s]);
     std::vector<State> after;
-    for (std::size_t o = 0; o < sites[s].size(); ++o) {
-      for (std::size_t p = 0; p < before.size(); ++p) {
-        const auto cost = checked_add(before[p].cost, sites[s][o].cost);
-        if (!cost || *cost > room) break;
-        after.push_back({*cost, before[p].damage + sites[s][o].damage, static_cast<std::uint32_t>(p),
-                         static_cast<std::uint32_t>(o)});
-      }
+    if (before.size() * chosen.size() > kAtOnce * std::max<std::size_t>(max_states, 1)) {
+      after = best_ways(before, sites[s], chosen, room, std::max<std::size_t>(max_states, 1));
+      answer.exact = false;
+    } else {
+      for_ways(before, sites[s], chosen, room, [&](const State& state) { after.push_back(state); });
+      keep_frontier(after);
     }
-    keep_frontier(after);
     if (after.size() > max_states) {
       thin(after, std::max<std::size_t>(max_states, 1));
       answer.exact = false;
     }
-    layers.push_back(std::move(after));
+    layers.emplace_back(after.begin(), after.end());  // no longer than it need be
   }
   const State* state = &layers.back().back();
   answer.cost = state->cost;

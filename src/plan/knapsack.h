@@ -20,9 +20,9 @@ struct KnapsackAnswer {
 };
 
 /// Dynamic program over the frontier of undominated (cost, damage) sums, site by site. Exact while the frontier stays
-/// within max_states; beyond that, states are thinned evenly over cost, each keeping its true cost, so the answer never
-/// exceeds the budget by a byte. Ties go to the cheaper, then to the earlier option. Empty where nothing fits or a site
-/// has no option.
+/// within max_states, and a site's options times the frontier within four times that; beyond, states are thinned evenly
+/// over cost, each keeping its true cost, so the answer never exceeds the budget by a byte. Ties go to the cheaper,
+/// then to the earlier option. Empty where nothing fits or a site has no option.
 std::optional<KnapsackAnswer> solve_knapsack(const std::vector<std::vector<KnapsackOption>>& sites,
                                              std::uint64_t budget, std::size_t max_states = 200'000);
 
