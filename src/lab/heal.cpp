@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
@@ -63,7 +64,7 @@ class Healing {
   std::vector<std::size_t> batch_of(std::int64_t step);
   at::Tensor target_of(std::size_t sequence) const;
   at::Tensor forward(std::size_t sequence, std::vector<lab::Tape>& tapes) const;
-  double gradient_of(std::size_t sequence, std::span<float> sum) const;
+  double gradient_of(std::size_t sequence, std::span<float> sum, std::map<std::string, at::Tensor>& whole) const;
   double measure(std::size_t first, std::size_t last);
   double step(const std::vector<std::size_t>& batch, double rate);
   Status check(std::int64_t tokens);
@@ -82,6 +83,8 @@ class Healing {
   at::Tensor original_head_;
   std::vector<float> parameters_, units_, best_;
   std::vector<std::vector<float>> gradients_;  ///< one for each sequence of a batch
+  Student::MatrixGradients whole_;             ///< likewise, where codes are trained
+  std::string best_codes_;
   math::Adam adam_;
   Progression at_;
   std::vector<std::size_t> order_;  ///< of the epoch in progress, drawn from its end
@@ -112,8 +115,13 @@ Status Healing::prepare() {
   SPARING_TRY(const CodedWeight head, problem_.original.weight(head_site()));
   original_head_ = lab::decode(head).to(products());
   problem_.original.forget(head_site());
+  if (problem_.schedule.code_rate > 0) {
+    SPARING_CHECK_OK(student_.train_codes(problem_.original, pool_));
+    best_codes_ = student_.codes();
+  }
   student_.set(parameters_, pool_);
-  gradients_.resize(static_cast<std::size_t>(problem_.schedule.batch));
+  whole_.resize(static_cast<std::size_t>(problem_.schedule.batch));
+  gradients_.resize(whole_.size());
   for (auto& gradient : gradients_) gradient.resize(parameters_.size());
   return {};
 }
@@ -169,11 +177,13 @@ at::Tensor Healing::forward(std::size_t sequence, std::vector<lab::Tape>& tapes)
       .forward(model_.head, 0, model_.head.ops.size() - 1, student_.weights(), how, x);
 }
 
-double Healing::gradient_of(std::size_t sequence, std::span<float> sum) const {
+double Healing::gradient_of(std::size_t sequence, std::span<float> sum,
+                            std::map<std::string, at::Tensor>& whole) const {
   std::vector<lab::Tape> tapes(model_.blocks.size() + 1);
   const at::Tensor hidden = forward(sequence, tapes).to(products());
   const lab::GradientSink sink = [&](const std::string& name, const at::Tensor& gradient) {
     student_.add_gradient(name, gradient, sum);
+    if (student_.trains_codes() && gradient.dim() == 2) whole[name] = gradient;
   };
   at::Tensor by_logits;
   const at::Tensor& head = student_.weights().at(head_site());
@@ -188,6 +198,10 @@ double Healing::gradient_of(std::size_t sequence, std::span<float> sum) const {
     tapes.pop_back();
   }
   student_.add_embedding_gradient(sequences_[sequence], gradient, sum);
+  if (const auto tied = whole.find("embed"); tied != whole.end()) {
+    const std::vector<std::int64_t> rows(sequences_[sequence].begin(), sequences_[sequence].end());
+    tied->second.index_add_(0, at::tensor(rows), gradient.to(tied->second.scalar_type()));
+  }
   return loss;
 }
 
@@ -217,7 +231,7 @@ double Healing::step(const std::vector<std::size_t>& batch, double rate) {
     const c10::InferenceMode inference;
     for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
       std::ranges::fill(gradients_[i], 0.0f);
-      losses[i] = gradient_of(batch[i], gradients_[i]);
+      losses[i] = gradient_of(batch[i], gradients_[i], whole_[i]);
     }
   });
   std::vector<float>& sum = gradients_.front();
@@ -243,6 +257,8 @@ double Healing::step(const std::vector<std::size_t>& batch, double rate) {
                  std::span(parameters_).subspan(from, count));
     }
   });
+  if (student_.trains_codes()) student_.step_codes(whole_, rate * problem_.schedule.code_rate, pool_);
+  for (auto& whole : whole_) whole.clear();
   student_.set(parameters_, pool_);
   return std::accumulate(losses.begin(), losses.end(), 0.0) / tokens;
 }
@@ -257,6 +273,7 @@ Status Healing::check(std::int64_t tokens) {
     at_.best = now;
     at_.kept_steps = at_.steps;
     best_ = parameters_;
+    best_codes_ = student_.codes();
   }
   const double since_last = std::max(1.0, static_cast<double>(problem_.schedule.check)) / 1000;
   at_.stopped = !std::isfinite(now) || (problem_.schedule.stop > 0 && gain < problem_.schedule.stop * since_last);
@@ -265,7 +282,7 @@ Status Healing::check(std::int64_t tokens) {
   return {};
 }
 
-constexpr std::string_view kMagic = "SPHEAL01";
+constexpr std::string_view kMagic = "SPHEAL02";
 
 Status Healing::keep_state() {
   if (!options_.keeper) return {};
@@ -274,6 +291,8 @@ Status Healing::keep_state() {
   append(&at_, sizeof at_);
   for (const std::vector<float>* part : {&parameters_, &best_, &adam_.moments()})
     append(part->data(), part->size() * sizeof(float));
+  state += best_codes_;
+  state += student_.code_state();
   return options_.keeper->keep(state);
 }
 
@@ -281,7 +300,9 @@ Result<bool> Healing::take_up_state() {
   if (!options_.keeper) return false;
   SPARING_TRY(const std::optional<std::string> state, options_.keeper->kept());
   const std::size_t floats = parameters_.size() + best_.size() + adam_.moments().size();
-  if (!state || state->size() != kMagic.size() + sizeof at_ + floats * sizeof(float) || !state->starts_with(kMagic))
+  if (!state || !state->starts_with(kMagic) ||
+      state->size() !=
+          kMagic.size() + sizeof at_ + floats * sizeof(float) + best_codes_.size() + student_.code_state_size())
     return false;
   const char* from = state->data() + kMagic.size();
   const auto take = [&](void* to, std::size_t bytes) {
@@ -291,6 +312,8 @@ Result<bool> Healing::take_up_state() {
   take(&at_, sizeof at_);
   for (std::vector<float>* part : {&parameters_, &best_, &adam_.moments()})
     take(part->data(), part->size() * sizeof(float));
+  take(best_codes_.data(), best_codes_.size());
+  student_.take_code_state({from, student_.code_state_size()});
   adam_.resume(at_.steps);
   student_.set(parameters_, pool_);
   return true;
@@ -309,7 +332,7 @@ Result<HealResult> Healing::run() {
   Progress progress("healing", steps() * per_step, "token");
   progress.resume_at(at_.steps * per_step);
   auto kept = Clock::now();
-  double seconds = 0;
+  double seconds = 0, writing = 0;
   const std::int64_t begun = at_.steps;
   while (!at_.over) {
     const auto start = Clock::now();
@@ -326,14 +349,18 @@ Result<HealResult> Healing::run() {
     } else if (now / check != (now - per_step) / check || at_.steps >= steps()) {
       SPARING_CHECK_OK(this->check(per_step));
     }
-    if (at_.over || interrupted() || since(kept) >= options_.seconds_between_states) {
+    // A state of codes is large: writing it takes a thirtieth of the time at most.
+    if (at_.over || interrupted() || since(kept) >= std::max(options_.seconds_between_states, 30 * writing)) {
+      kept = Clock::now();
       SPARING_CHECK_OK(keep_state());
+      writing = since(kept);
       kept = Clock::now();
     }
     if (interrupted() && !at_.over)
       return interrupted_error("heal", "its state is kept; the same command goes on from there");
   }
   progress.finish();
+  student_.take_codes(best_codes_);
   student_.set(best_, pool_);
   HealResult result;
   result.weights = student_.coded();

@@ -1,8 +1,8 @@
 #pragma once
-// Healing: the continuous parameters of a coded model (scales, minima, sparse values, norms, biases) are trained end to
-// end so that its next-token distributions come near the original's, by KL(original || coded), codes unchanged.
-// Torch-free to include. After EfficientQAT's second phase (arXiv:2407.11062) and AQLM's fine-tuning
-// (arXiv:2401.06118).
+// Healing: the continuous parameters of a coded model (scales, minima, sparse values, norms, biases), and the codes of
+// integers where that is asked for, are trained end to end so that its next-token distributions come near the
+// original's, by KL(original || coded). Torch-free to include. After EfficientQAT's second phase (arXiv:2407.11062),
+// AQLM's fine-tuning (arXiv:2401.06118) and LLM-QAT (arXiv:2305.17888).
 
 #include <cstdint>
 #include <filesystem>
@@ -26,8 +26,9 @@ struct HealSchedule {
   std::int64_t batch = 2;      ///< sequences a step
   double scale_rate = 0.004;   ///< of scales, minima and sparse values, relative to their sizes
   double vector_rate = 0.004;  ///< of norms and biases, relative to each one's root mean square
-  double warmup = 0.1;         ///< share of the steps in which the rates rise from 0; then they fall to 0 (cosine)
-  double clip = 2;             ///< gradients longer than so many times their running mean are cut to that; 0: none
+  double code_rate = 0;  ///< of codes: how far their places move in a step, root mean square, in codes; 0: they stay
+  double warmup = 0.1;   ///< share of the steps in which the rates rise from 0; then they fall to 0 (cosine)
+  double clip = 2;       ///< gradients longer than so many times their running mean are cut to that; 0: none
   std::int64_t check = 16384;  ///< tokens between measurements on held-out text
   double stop = 0;             ///< fall of the held-out KL per 1,000 tokens below which training ends; 0: never
   Products products = Products::bf16;

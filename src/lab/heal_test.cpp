@@ -270,9 +270,41 @@ class Kept final : public HealKeeper {
   std::optional<std::string> state;
 };
 
-TEST(Heal, AnInterruptedRunEndsWithTheSameBits) {
+TEST_P(TiedAndNot, CodesAreTrainedWhereThatIsAskedFor) {
+  ModelConfig config = testing::tiny_config();
+  config.tied_head = GetParam();
+  const FormulaCheckpoint checkpoint(config);
+  HealProblem problem = problem_on(checkpoint, 4608);
+  const auto without = heal(problem, {.threads = 2});
+  problem.schedule.code_rate = 0.004;
+  std::string bits[2];
+  for (const int run : {0, 1}) {
+    const auto healed = heal(problem, {.threads = run == 0 ? 1 : 3});
+    ASSERT_TRUE(healed.ok()) << healed.error().message;
+    EXPECT_LT(healed->report.trained_after, 0.9 * without->report.trained_after);
+    EXPECT_LT(healed->report.held_out_after, without->report.held_out_after);
+    for (const auto& [name, weight] : healed->weights) {
+      const CodedWeight& before = problem.weights.at(name);
+      EXPECT_TRUE(validate(weight, true).ok());
+      EXPECT_EQ(stored_bytes(weight), stored_bytes(before));
+      const bool looked_up = name == "embed" && !config.tied_head;
+      EXPECT_EQ(unpack(weight.terms[0], weight.rows, weight.cols)->codes ==
+                    unpack(before.terms[0], before.rows, before.cols)->codes,
+                looked_up)
+          << name;
+    }
+    bits[run] = bits_of(*healed);
+  }
+  EXPECT_EQ(bits[0], bits[1]) << "bits depend on threads";
+}
+
+class CodesOrNot : public ::testing::TestWithParam<double> {};
+INSTANTIATE_TEST_SUITE_P(Heal, CodesOrNot, ::testing::Values(0.0, 0.01));
+
+TEST_P(CodesOrNot, AnInterruptedRunEndsWithTheSameBits) {
   const FormulaCheckpoint checkpoint(testing::tiny_config());
-  const HealProblem problem = problem_on(checkpoint, 2304);
+  HealProblem problem = problem_on(checkpoint, 2304);
+  problem.schedule.code_rate = GetParam();
   const auto whole = heal(problem, {.threads = 2});
   ASSERT_TRUE(whole.ok());
   Kept keeper;
@@ -295,7 +327,7 @@ TEST(Heal, AnInterruptedRunEndsWithTheSameBits) {
   }
   EXPECT_GT(runs, 20);
   // A state that does not fit is as none.
-  keeper.state = "SPHEAL01 cut";
+  keeper.state = "SPHEAL02 cut";
   options.seconds_between_states = 1e9;
   const auto again = heal(problem, options);
   clear_interrupt();

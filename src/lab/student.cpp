@@ -2,16 +2,19 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
+#include <c10/core/InferenceMode.h>
 
 #include <algorithm>
 #include <cmath>
 
+#include "codecs/transform.h"
 #include "tensor/half.h"
 
 namespace sparing::lab {
 namespace {
 
 constexpr std::int64_t kRows = 64;  ///< decoded or reduced at a time
+constexpr std::int64_t kCodeRows = math::TrainedCodes::kRows;
 
 bool exact_in_f16(float value) {
   return f16_to_f32(f32_to_f16(value)) == value;
@@ -152,6 +155,125 @@ void Student::add_embedding_gradient(const std::vector<Token>& tokens, const at:
   const auto width = static_cast<std::size_t>(rows.size(1));
   for (std::size_t t = 0; t < tokens.size(); ++t)
     matrix.weight.add_gradient(tokens[t], 1, {rows.data_ptr<float>() + t * width, width}, mine);
+}
+
+Status Student::train_codes(const Checkpoint& original, ThreadPool& pool) {
+  for (auto& [name, matrix] : matrices_) {
+    if (!values_.contains(name)) continue;  // rows that are looked up: their gradients are not known whole
+    auto codes = matrix.weight.trained_codes();
+    if (!codes) continue;
+    const CodedWeight& weight = matrix.weight.weight();
+    // Else the places begin at the codes.
+    if (weight.input.kind != TransformKind::diagonal) {
+      SPARING_TRY(const CodedWeight wanted, original.weight(name));
+      const std::int64_t panels = (weight.rows + kCodeRows - 1) / kCodeRows;
+      pool.parallel_for(panels, 1, [&](std::int64_t first, std::int64_t last, int) {
+        const auto cols = static_cast<std::size_t>(weight.cols);
+        std::vector<float> missing(kCodeRows * cols), coded(missing.size()), turned(cols);
+        for (std::int64_t panel = first; panel < last; ++panel) {
+          const std::int64_t row = panel * kCodeRows, count = std::min(kCodeRows, weight.rows - row);
+          decode_effective_rows(wanted, row, count, missing.data());
+          decode_effective_rows(weight, row, count, coded.data());
+          for (std::size_t i = 0; i < missing.size(); ++i) missing[i] -= coded[i];
+          if (weight.input.kind != TransformKind::identity) {
+            for (std::int64_t r = 0; r < count; ++r) {
+              float* const at = missing.data() + r * weight.cols;
+              apply_transform(weight.input, weight.cols, at, turned.data());
+              std::ranges::copy(turned, at);
+            }
+          }
+          codes->start_towards(row, count, missing);
+        }
+      });
+      original.forget(name);
+    }
+    codes_.emplace(name, std::move(*codes));
+  }
+  return {};
+}
+
+void Student::gradient_rows(const std::string& name, const MatrixGradients& gradients, std::int64_t row,
+                            std::int64_t count, std::vector<float>& rows) const {
+  const CodedWeight& weight = matrices_.at(name).weight.weight();
+  rows.resize(static_cast<std::size_t>(count * weight.cols));
+  const at::Tensor sum = at::from_blob(rows.data(), {count, weight.cols}, at::kFloat);
+  for (std::size_t s = 0; s < gradients.size(); ++s) {
+    const at::Tensor part = gradients[s].at(name).slice(0, row, row + count);
+    s == 0 ? sum.copy_(part) : sum.add_(part);
+  }
+  if (weight.input.kind == TransformKind::identity) return;
+  std::vector<float> turned(static_cast<std::size_t>(weight.cols));
+  for (std::int64_t r = 0; r < count; ++r) {
+    apply_transform(weight.input, weight.cols, rows.data() + r * weight.cols, turned.data());
+    std::ranges::copy(turned, rows.begin() + r * weight.cols);
+  }
+}
+
+void Student::step_codes(const MatrixGradients& gradients, double rate, ThreadPool& pool) {
+  struct Panel {
+    const std::string* name;
+    math::TrainedCodes* codes;
+    std::int64_t row;
+  };
+  std::vector<Panel> matrices, panels;
+  for (auto& [name, codes] : codes_) {
+    matrices.push_back({&name, &codes, 0});
+    for (std::int64_t row = 0; row < codes.rows(); row += kCodeRows) panels.push_back({&name, &codes, row});
+  }
+  const auto count_of = [](const Panel& at) { return std::min(kCodeRows, at.codes->rows() - at.row); };
+  pool.parallel_for(static_cast<std::int64_t>(matrices.size()), 1, [&](std::int64_t first, std::int64_t last, int) {
+    const c10::InferenceMode inference;
+    std::vector<float> rows;
+    for (std::int64_t i = first; i < last; ++i) {
+      for (Panel at = matrices[static_cast<std::size_t>(i)]; at.row < at.codes->rows(); at.row += kCodeRows) {
+        gradient_rows(*at.name, gradients, at.row, count_of(at), rows);
+        at.codes->see(at.row, count_of(at), rows);
+      }
+      matrices[static_cast<std::size_t>(i)].codes->average();
+    }
+  });
+  pool.parallel_for(static_cast<std::int64_t>(panels.size()), 1, [&](std::int64_t first, std::int64_t last, int) {
+    const c10::InferenceMode inference;
+    std::vector<float> rows;
+    for (std::int64_t i = first; i < last; ++i) {
+      const Panel& at = panels[static_cast<std::size_t>(i)];
+      gradient_rows(*at.name, gradients, at.row, count_of(at), rows);
+      at.codes->move(at.row, count_of(at), rows, static_cast<float>(rate));
+    }
+  });
+}
+
+std::string Student::code_state() const {
+  std::string state;
+  state.reserve(code_state_size());
+  for (const auto& [name, codes] : codes_) codes.append_state(state);
+  return state;
+}
+
+std::size_t Student::code_state_size() const {
+  std::size_t size = 0;
+  for (const auto& [name, codes] : codes_) size += codes.state_size();
+  return size;
+}
+
+void Student::take_code_state(std::string_view state) {
+  for (auto& [name, codes] : codes_) {
+    codes.take_state(state);
+    state.remove_prefix(codes.state_size());
+  }
+}
+
+std::string Student::codes() const {
+  std::string all;
+  for (const auto& [name, codes] : codes_) codes.append_codes(all);
+  return all;
+}
+
+void Student::take_codes(std::string_view codes) {
+  for (auto& [name, mine] : codes_) {
+    mine.take_codes(codes);
+    codes.remove_prefix(mine.codes_size());
+  }
 }
 
 std::map<std::string, CodedWeight> Student::coded() const {

@@ -4,6 +4,7 @@
 #include <map>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/thread_pool.h"
@@ -40,6 +41,23 @@ class Student {
   void add_gradient(const std::string& name, const at::Tensor& gradient, std::span<float> sum) const;
   void add_embedding_gradient(const std::vector<Token>& tokens, const at::Tensor& gradient, std::span<float> sum) const;
 
+  /// From here on the codes of integers are trained as well, their places from the codes towards the original's values.
+  /// Gradients then come through step_codes(). Errors: the checkpoint's.
+  Status train_codes(const Checkpoint& original, ThreadPool& pool);
+  bool trains_codes() const { return !codes_.empty(); }
+  /// By matrix, of the loss by its effective values, for each sequence of a batch.
+  using MatrixGradients = std::vector<std::map<std::string, at::Tensor>>;
+  /// Moves the places of all codes by `rate` in root mean square; set() decodes what comes of it. Whatever the number
+  /// of threads, the bits are the same.
+  void step_codes(const MatrixGradients& gradients, double rate, ThreadPool& pool);
+  /// For keeping and resuming.
+  std::string code_state() const;
+  std::size_t code_state_size() const;
+  void take_code_state(std::string_view state);
+  /// The codes alone, and back: set() decodes them.
+  std::string codes() const;
+  void take_codes(std::string_view codes);
+
   /// As set last.
   std::map<std::string, CodedWeight> coded() const;
   std::map<std::string, std::vector<float>> vectors() const;
@@ -54,7 +72,11 @@ class Student {
     std::int64_t first = 0;
     bool half = false;  ///< stored in f16
   };
+  /// Rows of the summed gradient, in the coordinates that the codes are in.
+  void gradient_rows(const std::string& name, const MatrixGradients& gradients, std::int64_t row, std::int64_t count,
+                     std::vector<float>& rows) const;
   std::map<std::string, Matrix> matrices_;
+  std::map<std::string, math::TrainedCodes> codes_;
   std::map<std::string, Vector> vectors_;
   Weights values_;
   std::int64_t size_ = 0;

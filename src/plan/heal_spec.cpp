@@ -24,6 +24,7 @@ Json settings_of(const HealSpec& spec) {
   return {{"batch", spec.batch},
           {"scale_rate", spec.scale_rate},
           {"vector_rate", spec.vector_rate},
+          {"code_rate", spec.code_rate},
           {"stop", spec.stop},
           {"products", spec.bf16 ? "bf16" : "f32"}};
 }
@@ -49,8 +50,9 @@ Json heal_recipe(const HealSpec& spec) {
 
 Result<HealSpec> heal_from_json(const Json& value) {
   const std::string where = "heal";
-  SPARING_CHECK_OK(check_fields(value, where, {"tokens", "length"},
-                                {"self", "files", "batch", "scale_rate", "vector_rate", "stop", "products"}));
+  SPARING_CHECK_OK(
+      check_fields(value, where, {"tokens", "length"},
+                   {"self", "files", "batch", "scale_rate", "vector_rate", "code_rate", "stop", "products"}));
   HealSpec spec;
   SPARING_TRY(spec.text, text_spec_of(value, where));
   if (spec.text.tokens == 0) return plan_error("heal tokens", "0: leave the section out, or say how many");
@@ -65,6 +67,9 @@ Result<HealSpec> heal_from_json(const Json& value) {
   }
   if (value.contains("vector_rate")) {
     SPARING_TRY(spec.vector_rate, rate_of(value["vector_rate"], "vector_rate", 1));
+  }
+  if (value.contains("code_rate")) {
+    SPARING_TRY(spec.code_rate, rate_of(value["code_rate"], "code_rate", 1));
   }
   if (value.contains("stop")) {
     SPARING_TRY(spec.stop, rate_of(value["stop"], "stop", 1000));

@@ -22,6 +22,7 @@ Plan healed_plan() {
   heal.batch = 8;
   heal.scale_rate = 0.0125;
   heal.vector_rate = 0.25;
+  heal.code_rate = 0.03125;
   heal.stop = 0.001;
   heal.bf16 = false;
   plan.heal = heal;
@@ -59,6 +60,7 @@ TEST(HealSpec, HashFollowsWhatDecidesTheOutput) {
   EXPECT_TRUE(changed([](Plan& p) { p.heal->batch = 4; }));
   EXPECT_TRUE(changed([](Plan& p) { p.heal->scale_rate = 0.02; }));
   EXPECT_TRUE(changed([](Plan& p) { p.heal->vector_rate = 0.02; }));
+  EXPECT_TRUE(changed([](Plan& p) { p.heal->code_rate = 0; }));
   EXPECT_TRUE(changed([](Plan& p) { p.heal->stop = 0; }));
   EXPECT_TRUE(changed([](Plan& p) { p.heal->bf16 = true; }));
   EXPECT_FALSE(changed([](Plan& p) { p.heal->text.files[0].path = "elsewhere"; }));
@@ -99,6 +101,7 @@ TEST(HealSpec, RefusesWhatIsWrongByName) {
   refused("scale_rate", -0.1, "scale_rate");
   refused("scale_rate", 1.5, "scale_rate");
   refused("scale_rate", "fast", "scale_rate");
+  refused("code_rate", 1.5, "code_rate");
   refused("vector_rate", 2, "vector_rate");
   refused("stop", -1, "stop");
   refused("products", "f64", "neither bf16 nor f32");

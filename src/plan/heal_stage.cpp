@@ -46,6 +46,7 @@ HealSchedule schedule_of(const HealSpec& spec, std::uint64_t seed) {
   schedule.batch = spec.batch;
   schedule.scale_rate = spec.scale_rate;
   schedule.vector_rate = spec.vector_rate;
+  schedule.code_rate = spec.code_rate;
   schedule.stop = spec.stop;
   schedule.products = spec.bf16 ? HealSchedule::Products::bf16 : HealSchedule::Products::f32;
   schedule.seed = seed_of(seed, "heal");

@@ -214,4 +214,11 @@ void ContinuousWeight::add_gradient(std::int64_t row, std::int64_t count, std::s
   }
 }
 
+std::optional<TrainedCodes> ContinuousWeight::trained_codes() {
+  for (const Part& part : parts_) {
+    if (auto codes = TrainedCodes::make(weight_, part.term, part.blob)) return codes;
+  }
+  return std::nullopt;
+}
+
 }  // namespace sparing::math

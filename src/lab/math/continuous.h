@@ -4,10 +4,12 @@
 // nearest f16.
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "codecs/coded_weight.h"
+#include "lab/math/trained_codes.h"
 
 namespace sparing::math {
 
@@ -32,6 +34,9 @@ class ContinuousWeight {
   /// [row, row + count): gradient [count, cols] (decode_effective_rows). For v = s (q - z): ds = sum of dv (q - z)
   /// over the group.
   void add_gradient(std::int64_t row, std::int64_t count, std::span<const float> gradient, std::span<float> sum) const;
+
+  /// The codes of the first int_group term, for training as well; they change weight(). Nothing if there is none.
+  std::optional<TrainedCodes> trained_codes();
 
  private:
   /// f16 values at blob + at + 2 * (panels' order, int_group.h), or one after another (csr).
