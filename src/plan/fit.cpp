@@ -13,6 +13,7 @@
 #include "base/rng.h"
 #include "base/units.h"
 #include "plan/allocate.h"
+#include "plan/anchors.h"
 #include "plan/coding_cost.h"
 #include "plan/damage.h"
 #include "plan/database.h"
@@ -38,12 +39,6 @@ constexpr double kTimeTolerance = 1.05;
 constexpr std::size_t kSamples = 16, kNeighbours = 2;
 constexpr std::size_t kStates = 20'000, kSampleStates = 1'000;  ///< of the dynamic program
 
-/// "attn.q", "mlp.down", "embed": sites that share a correction.
-std::string class_of(const std::string& site) {
-  const std::string block = block_of(site);
-  return block == site ? site : site.substr(block.size() + 1);
-}
-
 class Fit {
  public:
   /// `most`: bytes of the directory, under all budgets of bytes.
@@ -61,12 +56,14 @@ class Fit {
   Result<Plan> solve() {
     SPARING_TRY(auto lossless, lossless_plan(request_, most_, assembler_));
     if (lossless) return std::move(*lossless);
-    SPARING_TRY(sites_, list_options(request_, checkpoint_));
+    SPARING_TRY(sites_, list_options(request_, checkpoint_, options_.threads));
     SPARING_CHECK_OK(drop_worthless(checkpoint_, sites_, request_.base.seed, options_.threads));
     SPARING_CHECK_OK(check_reachable());
     SPARING_CHECK_OK(look());
     SPARING_CHECK_OK(time_options());
     SPARING_TRY(Choice choice, allocate(surveyed()));
+    SPARING_CHECK_OK(anchor_estimates(choice));
+    SPARING_TRY(choice, allocate(surveyed()));
     SPARING_CHECK_OK(code(choice));
     SPARING_CHECK_OK(correct());
     SPARING_TRY(choice, allocate_in_time());
@@ -75,22 +72,8 @@ class Fit {
   }
 
  private:
-  Plan plan_with(const std::vector<SiteOption>& chosen) const {
-    Plan plan;
-    plan.model = checkpoint_.path().filename().string();
-    plan.model_hash = assembler_.model_hash();
-    plan.seed = request_.base.seed;
-    plan.calibration = request_.base.calibration;
-    plan.heal = request_.base.heal;
-    for (std::size_t i = 0; i < sites_.size(); ++i) {
-      plan.sites.push_back(
-          {sites_[i].site.name, "weight", chosen[i].setting.method, chosen[i].setting.params, {}, std::nullopt});
-    }
-    return plan;
-  }
-
   Result<Plan> plan_of(const std::vector<SiteOption>& chosen) const {
-    Plan plan = plan_with(chosen);
+    Plan plan = plan_with(request_, assembler_, sites_, chosen);
     SPARING_TRY(const auto sites, bind_plan(plan, checkpoint_, assembler_.model_hash()));
     if (std::ranges::none_of(sites, &BoundSite::calibrates)) plan.calibration = {};
     state_budgets(plan, request_.budgets);
@@ -242,6 +225,20 @@ class Fit {
     return seconds;
   }
 
+  /// Brings the estimates near what is measured of each class of sites at this choice.
+  Status anchor_estimates(const Choice& choice) {
+    classes_ = classes_of(sites_);
+    log_info("[fit] measuring the damage of each kind of site");
+    const auto measure = [&](const std::string& what, const auto& weights) {
+      return measured("alone " + what, weights, kSampleWindows);
+    };
+    SPARING_TRY(anchored_, anchor(*context_, key_ + "-anchors", sites_, classes_.of, choice, measure));
+    for (std::size_t i = 0; i < sites_.size(); ++i) {
+      for (std::size_t o = 0; o < sites_[i].damage.size(); ++o) sites_[i].damage[o] *= anchored_[i][o];
+    }
+    return {};
+  }
+
   /// Codes the options around a choice: for each method at a site, its neighbours along the trade-off.
   Status code(const Choice& choice) {
     std::vector<std::vector<std::size_t>> wanted;
@@ -262,6 +259,9 @@ class Fit {
     }
     log_info("[fit] coding candidates");
     SPARING_TRY(database_, code_candidates(*context_, key_, sites_, wanted));
+    for (std::size_t i = 0; i < sites_.size(); ++i) {
+      for (std::size_t o = 0; o < wanted[i].size(); ++o) database_.sites[i][o].damage *= anchored_[i][wanted[i][o]];
+    }
     if (database_.seconds_per_unit > 0) {
       SPARING_CHECK_OK(measured_.keep("seconds a token", database_.seconds_per_token));
       SPARING_CHECK_OK(measured_.keep("seconds a unit", database_.seconds_per_unit));
@@ -285,11 +285,15 @@ class Fit {
   Result<double> kl(const Choice& choice, std::int64_t windows) {
     std::string what = std::to_string(windows);
     for (const std::size_t o : choice) what += ' ' + std::to_string(o);
-    what = short_hash(what);
-    if (const auto known = measured_.find(what)) return *known;
+    return measured(what, database_.weights(sites_, choice), windows);
+  }
+  Result<double> measured(const std::string& what, const std::map<std::string, CodedWeight, std::less<>>& weights,
+                          std::int64_t windows) {
+    const std::string key = short_hash(what);
+    if (const auto known = measured_.find(key)) return *known;
     SPARING_CHECK_OK(start_meter());
-    SPARING_TRY(const Estimate damage, meter_->kl(database_.weights(sites_, choice), windows));
-    SPARING_CHECK_OK(measured_.keep(what, damage.value));
+    SPARING_TRY(const Estimate damage, meter_->kl(weights, windows));
+    SPARING_CHECK_OK(measured_.keep(key, damage.value));
     return damage.value;
   }
 
@@ -311,31 +315,28 @@ class Fit {
     }
     return table;
   }
-  double factor(std::size_t site) const { return factors_.by_class[classes_[site]]; }
+  double factor(std::size_t site) const { return factors_.by_class[classes_.of[site]]; }
 
   /// Random assignments near the best one, measured whole.
   Status correct() {
-    std::map<std::string, std::size_t> names;
-    for (const SurveyedSite& site : sites_) {
-      classes_.push_back(names.try_emplace(class_of(site.site.name), names.size()).first->second);
-    }
+    const std::size_t classes = classes_.names.size();
     const Table table = expected();
     Rng rng(request_.base.seed, 0x6a6f696e74);
     std::vector<JointSample> samples;
     Progress progress("checking damages add up", static_cast<std::int64_t>(kSamples), "sample");
     for (std::size_t n = 0; n < kSamples; ++n) {
       Table shaken = table;
-      std::vector<double> by_class(names.size());
+      std::vector<double> by_class(classes);
       // The first is the best assignment itself.
       for (double& f : by_class) f = n == 0 ? 1.0 : std::exp(0.7 * rng.normal());
       for (std::size_t i = 0; i < shaken.size(); ++i) {
-        const double f = by_class[classes_[i]] * (n == 0 ? 1.0 : std::exp(0.3 * rng.normal()));
+        const double f = by_class[classes_.of[i]] * (n == 0 ? 1.0 : std::exp(0.3 * rng.normal()));
         for (Priced& option : shaken[i]) option.damage *= f;
       }
       SPARING_TRY(const Choice choice, allocate(shaken, kSampleStates));
       JointSample sample;
-      sample.expected.resize(names.size());
-      for (std::size_t i = 0; i < choice.size(); ++i) sample.expected[classes_[i]] += table[i][choice[i]].damage;
+      sample.expected.resize(classes);
+      for (std::size_t i = 0; i < choice.size(); ++i) sample.expected[classes_.of[i]] += table[i][choice[i]].damage;
       SPARING_TRY(sample.measured, kl(choice, kSampleWindows));
       sample.measured = std::max(sample.measured, 1e-9);
       log_debug("[fit] sample " + std::to_string(n) + ": expected " +
@@ -345,9 +346,10 @@ class Fit {
       progress.advance(1);
     }
     progress.finish();
-    factors_ = fit_factors(samples, names.size());
+    factors_ = fit_factors(samples, classes);
     std::string text;
-    for (const auto& [name, index] : names) text += " " + name + " " + std::to_string(factors_.by_class[index]);
+    for (std::size_t c = 0; c < classes; ++c)
+      text += " " + classes_.names[c] + " " + std::to_string(factors_.by_class[c]);
     log_debug("[fit] factors:" + text + "; residual " + std::to_string(factors_.residual));
     return {};
   }
@@ -475,7 +477,8 @@ class Fit {
   std::optional<SurveyContext> context_;
   CandidateDatabase database_;
   std::unique_ptr<DamageMeter> meter_;
-  std::vector<std::size_t> classes_;
+  SiteClasses classes_;
+  std::vector<std::vector<double>> anchored_;  ///< what estimates are multiplied with, by site and option
   DamageFactors factors_;
 };
 

@@ -34,7 +34,11 @@ struct FitRequest {
 
 /// Every site with the options that the request allows there. Errors: an override that matches no site, and those of
 /// site_options().
-Result<std::vector<SurveyedSite>> list_options(const FitRequest& request, const Checkpoint& checkpoint);
+Result<std::vector<SurveyedSite>> list_options(const FitRequest& request, const Checkpoint& checkpoint, int threads);
+
+/// What was chosen of each site, as a plan that nothing is predicted of yet.
+Plan plan_with(const FitRequest& request, const Assembler& assembler, const std::vector<SurveyedSite>& sites,
+               const std::vector<SiteOption>& chosen);
 
 /// Everything that decides the answer, as a key for the journal's notes.
 std::string fit_key(const FitRequest& request, const std::string& model_hash);

@@ -4,6 +4,7 @@
 
 #include "plan/fit.h"
 #include "plan/heal_spec.h"
+#include "plan/lossless.h"
 #include "plan/measurements.h"
 
 namespace sparing {
@@ -47,7 +48,7 @@ void add_correction(const OptionLimits& limits, std::vector<SiteOption>& options
 
 }  // namespace
 
-Result<std::vector<SurveyedSite>> list_options(const FitRequest& request, const Checkpoint& checkpoint) {
+Result<std::vector<SurveyedSite>> list_options(const FitRequest& request, const Checkpoint& checkpoint, int threads) {
   const std::vector<SiteInfo> sites = weight_sites(checkpoint);
   for (const SiteOverride& change : request.base.overrides) {
     if (std::ranges::none_of(sites, [&](const SiteInfo& site) { return matches(change, site); })) {
@@ -59,11 +60,31 @@ Result<std::vector<SurveyedSite>> list_options(const FitRequest& request, const 
     SPARING_TRY(const OptionLimits limits, limits_of(request, site));
     SPARING_TRY(const CodedWeight original, checkpoint.weight(site.name));
     SPARING_TRY(auto options, site_options(site, limits, stored_bytes(original)));
-    checkpoint.forget(site.name);
     add_correction(limits, options);
+    if (limits.allowed.empty() && limits.excluded_methods.empty()) {
+      SPARING_TRY(auto recoded, recoded_options(site, checkpoint, threads));
+      std::ranges::move(recoded, std::back_inserter(options));
+      std::ranges::stable_sort(options, {}, &SiteOption::bytes);
+    }
+    checkpoint.forget(site.name);
     listed.push_back({site, std::move(options), {}});
   }
   return listed;
+}
+
+Plan plan_with(const FitRequest& request, const Assembler& assembler, const std::vector<SurveyedSite>& sites,
+               const std::vector<SiteOption>& chosen) {
+  Plan plan;
+  plan.model = assembler.checkpoint().path().filename().string();
+  plan.model_hash = assembler.model_hash();
+  plan.seed = request.base.seed;
+  plan.calibration = request.base.calibration;
+  plan.heal = request.base.heal;
+  for (std::size_t i = 0; i < sites.size(); ++i) {
+    plan.sites.push_back(
+        {sites[i].site.name, "weight", chosen[i].setting.method, chosen[i].setting.params, {}, std::nullopt});
+  }
+  return plan;
 }
 
 std::string fit_key(const FitRequest& request, const std::string& model_hash) {

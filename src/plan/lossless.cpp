@@ -31,4 +31,27 @@ Result<std::optional<Plan>> lossless_plan(const FitRequest& request, std::uint64
   return std::optional<Plan>();
 }
 
+Result<std::vector<SiteOption>> recoded_options(const SiteInfo& site, const Checkpoint& checkpoint, int threads) {
+  std::vector<SiteOption> options;
+  SPARING_TRY(const CodedWeight original, checkpoint.weight(site.name));
+  const std::uint64_t as_it_is = stored_bytes(original);
+  SPARING_TRY(const std::vector<float> values, site_values(checkpoint, site.name));
+  const SiteProblem problem{
+      .site = site.name, .rows = site.rows, .cols = site.cols, .weight = values, .threads = threads};
+  for (const Method* method : all_methods()) {
+    if (!method->finds_rate) continue;
+    for (const char* scale : {"f16", "coded8"}) {
+      SPARING_TRY(const Params given, Params::make(*method, {{"scale", scale}}));
+      SPARING_TRY(auto found, method->detect(problem, given));
+      if (!found) break;  // on no grid, however scales are stored
+      SPARING_TRY(const Params params, Params::make(*method, *found));
+      const auto bytes = predicted_bytes(*method, params, site.rows, site.cols);
+      // What would lose more than rounding scales may is refused.
+      if (!bytes || *bytes >= as_it_is || !method->apply(problem, params)) continue;
+      options.push_back({{std::string(method->name), params.entries()}, *bytes});
+    }
+  }
+  return options;
+}
+
 }  // namespace sparing
