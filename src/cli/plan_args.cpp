@@ -71,6 +71,15 @@ Result<std::optional<HealSpec>> heal_spec(const PlanArgs& o, const CalibrationSp
 /// known once the plan is.
 constexpr std::int64_t kUnknownTokens = 999'999'999'999;
 
+/// That a --fit heals on unless told: about 25 minutes of two AVX-512 cores at 135 million parameters, and no longer
+/// for larger models.
+std::int64_t default_heal_tokens(const Checkpoint& checkpoint) {
+  constexpr double kTokens = 262'144, kParameters = 134.5e6;
+  double parameters = 0;
+  for (const SiteInfo& site : weight_sites(checkpoint)) parameters += static_cast<double>(site.rows * site.cols);
+  return static_cast<std::int64_t>(kTokens * std::min(1.0, kParameters / parameters));
+}
+
 /// What is left of the time that compressing may take goes into healing.
 Status heal_in_time(Plan& plan, double left, const Assembler& assembler, Journal& journal,
                     const ExecuteOptions& execution) {
@@ -163,9 +172,12 @@ Result<Plan> make_plan(const PlanArgs& o, const Session& session, const Assemble
   fit.group = o.group;
   fit.embed_bits = o.embed_bits;
   fit.embed_group = o.embed_group;
-  // By default once through the text, or for the time that is left.
+  // By default for the time that is left, or on as much as a model of this size is worth.
   if (o.heal.empty()) {
     request.heal = heal_on(request.calibration);
+    if (!request.calibration.self) {
+      request.heal->text.tokens = std::max(o.calib_tokens, default_heal_tokens(assembler.checkpoint()));
+    }
     if (fit.budgets.time > 0) request.heal->text.tokens = kUnknownTokens;
   }
   fit.base = std::move(request);
@@ -224,9 +236,11 @@ void add_plan_args(CLI::App* command, PlanArgs& args) {
       ->capture_default_str()
       ->group(goal);
   command
-      ->add_option("--heal", args.heal,
-                   "After coding, train scales and norms towards the original on so many tokens of the calibration "
-                   "text, or for about so long. By default --fit does so once through that text, others do not")
+      ->add_option(
+          "--heal", args.heal,
+          "After coding, train scales and norms towards the original on so many tokens of the calibration "
+          "text, or for about so long. By default --fit does, on 262144 tokens or, above 135 million parameters, "
+          "fewer; others do not")
       ->type_name("TOKENS|time=TIME|none")
       ->group(goal);
   command->add_option("--calib", args.calib, "Text file, repeatable; or self: text that the model samples [self]")
