@@ -186,6 +186,10 @@ Result<Plan> make_plan(const PlanArgs& o, const Session& session, const Assemble
   const double spent = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const double coding = plan.forecast.has(kCodingSeconds) ? plan.forecast.at(kCodingSeconds) : 0;
   SPARING_CHECK_OK(heal_in_time(plan, fit.budgets.time - spent - coding, assembler, journal, execution));
+  if (plan.heal) {
+    SPARING_TRY(const double healing, heal_seconds_of(*plan.heal, assembler, journal, execution));
+    plan.forecast.set(kHealSeconds, healing);
+  }
   return plan;
 }
 

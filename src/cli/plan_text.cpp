@@ -46,6 +46,9 @@ std::string forecast_text(const Plan& plan) {
   if (f.has(kCodingSeconds)) {
     table.row({"coding", format_duration(f.at(kCodingSeconds)), "30 %", "modelled from drafts"});
   }
+  if (f.has(kHealSeconds)) {
+    table.row({"healing", format_duration(f.at(kHealSeconds)), "30 %", "measured on a step"});
+  }
   if (f.has(kPeakBytes)) {
     table.row(
         {"peak memory of coding", format_bytes(static_cast<std::uint64_t>(f.at(kPeakBytes))), "30 %", "modelled"});

@@ -98,7 +98,8 @@ Result<std::vector<std::vector<double>>> anchor(const SurveyContext& context, co
   for (const auto& sites_of_class : members) {
     const bool alone = sites_of_class.size() == 1;
     for (const std::size_t i : sites_of_class) wanted[i] = alone ? ladder(sites[i]) : std::vector{choice[i]};
-    if (!sites_of_class.empty()) measurements += alone ? static_cast<std::int64_t>(wanted[sites_of_class[0]].size()) : 1;
+    if (!sites_of_class.empty())
+      measurements += alone ? static_cast<std::int64_t>(wanted[sites_of_class[0]].size()) : 1;
   }
   SPARING_TRY(const CandidateDatabase database, code_candidates(context, key, sites, wanted));
   Factors factors(sites.size());
@@ -112,8 +113,8 @@ Result<std::vector<std::vector<double>>> anchor(const SurveyContext& context, co
         SPARING_TRY(const double kl, measure(sites[i].site.name + " " + name_of(candidate.option),
                                              {{sites[i].site.name, candidate.weight}}));
         at_rungs.push_back(factor_of(kl, candidate.damage));
-        log_debug("[fit] " + sites[i].site.name + " of " + std::to_string(candidate.option.bytes) + " bytes: expected " +
-                  std::to_string(candidate.damage) + ", measured " + std::to_string(kl));
+        log_debug("[fit] " + sites[i].site.name + " of " + std::to_string(candidate.option.bytes) +
+                  " bytes: expected " + std::to_string(candidate.damage) + ", measured " + std::to_string(kl));
         progress.advance(1);
       }
       factors[i] = factors_between(sites[i], wanted[i], at_rungs);

@@ -35,6 +35,8 @@ inline constexpr std::string_view kTokensPerSecond = "tokens_per_second";
 inline constexpr std::string_view kResident = "resident_bytes";
 /// Coding alone: what planning took is spent.
 inline constexpr std::string_view kCodingSeconds = "coding_seconds", kPeakBytes = "peak_bytes";
+/// The original's pass over the text and measurements included.
+inline constexpr std::string_view kHealSeconds = "heal_seconds";
 
 /// Errors: names that are unknown, values that are no finite numbers.
 Result<Forecast> forecast_from_json(const nlohmann::ordered_json& json);

@@ -62,6 +62,33 @@ HealOptions options_of(const ExecuteOptions& execution) {
   return options;
 }
 
+/// What a note on healing is kept under; `also`: what it depends on besides the model and the recipe.
+std::string note_key(const std::string& what, nlohmann::ordered_json also, const HealSpec& spec,
+                     const Assembler& assembler) {
+  also["model"] = assembler.model_hash();
+  also["heal"] = heal_recipe(spec);
+  const std::string text = also.dump();
+  return what + "-" + sha256_hex(std::as_bytes(std::span(text))).substr(0, 32);
+}
+
+/// Tokens a second by a step, or as an earlier run found.
+Result<double> noted_speed(const HealSpec& spec, const Assembler& assembler, Journal* journal,
+                           const ExecuteOptions& execution) {
+  HealSpec any = spec;
+  any.text.tokens = 0;  // however many there will be
+  const std::string key = note_key("heal-speed", nlohmann::ordered_json::object(), any, assembler);
+  if (journal != nullptr) {
+    if (const auto noted = journal->note(key)) {
+      const auto speed = nlohmann::json::parse(*noted, nullptr, false);
+      if (speed.is_number() && speed.get<double>() > 0) return speed.get<double>();
+    }
+  }
+  SPARING_TRY(const double speed,
+              heal_speed(assembler.checkpoint(), spec.text.length, schedule_of(spec, 0), options_of(execution)));
+  if (journal != nullptr) SPARING_CHECK_OK(journal->keep_note(key, nlohmann::json(speed).dump()));
+  return speed;
+}
+
 /// Windows spread evenly over the held-out text, begun as sequences are.
 std::vector<std::vector<Token>> windows_of(const std::vector<Token>& text, std::int64_t length, Token bos) {
   const std::int64_t taken = bos >= 0 ? length - 1 : length, total = static_cast<std::int64_t>(text.size()),
@@ -123,20 +150,22 @@ bool heals_fast_in_bf16() {
 #endif
 }
 
+Result<double> heal_seconds_of(const HealSpec& spec, const Assembler& assembler, Journal& journal,
+                               const ExecuteOptions& execution) {
+  SPARING_TRY(const double speed, noted_speed(spec, assembler, &journal, execution));
+  return static_cast<double>(spec.text.tokens) / speed * (1 + kBesides);
+}
+
 Result<std::int64_t> heal_tokens_for(double seconds, const HealSpec& spec, const Assembler& assembler, Journal* journal,
                                      const ExecuteOptions& execution) {
-  const nlohmann::ordered_json identity = {
-      {"seconds", seconds}, {"model", assembler.model_hash()}, {"heal", heal_recipe(spec)}};
-  const std::string identity_text = identity.dump();
-  const std::string key = "heal-" + sha256_hex(std::as_bytes(std::span(identity_text))).substr(0, 32);
+  const std::string key = note_key("heal", {{"seconds", seconds}}, spec, assembler);
   if (journal != nullptr) {
     if (const auto noted = journal->note(key)) {
       const auto tokens = nlohmann::json::parse(*noted, nullptr, false);
       if (tokens.is_number_unsigned()) return tokens.get<std::int64_t>();
     }
   }
-  SPARING_TRY(const double speed,
-              heal_speed(assembler.checkpoint(), spec.text.length, schedule_of(spec, 0), options_of(execution)));
+  SPARING_TRY(const double speed, noted_speed(spec, assembler, journal, execution));
   const std::int64_t step = spec.batch * spec.text.length;
   const auto steps = static_cast<std::int64_t>(seconds * speed / (1 + kBesides) / static_cast<double>(step));
   const std::int64_t tokens = std::max<std::int64_t>(1, steps) * step;

@@ -24,6 +24,10 @@ Result<HealedModel> heal_plan(const Plan& plan, const Assembler& assembler, cons
 /// Whether this machine multiplies in bf16 at more than f32's speed: what HealSpec::bf16 is in a new plan.
 bool heals_fast_in_bf16();
 
+/// Seconds that healing is expected to take on this machine, by a step of it. Noted in the journal.
+Result<double> heal_seconds_of(const HealSpec& spec, const Assembler& assembler, Journal& journal,
+                               const ExecuteOptions& options);
+
 /// Tokens that training is expected to get through in so many seconds on this machine, measurements and the original's
 /// pass included: whole batches, at least one. Noted in the journal, if there is one: a run that goes on trains on as
 /// many.

@@ -17,6 +17,7 @@ BUILD = pathlib.Path(sys.argv.pop(1)).resolve() if len(sys.argv) > 1 else ROOT /
 MODEL = DATA / 'stories260K/checkpoint_v1.bin'
 TEXT = DATA / 'tinyshakespeare/input.txt'
 CALIB = ['--calib', str(TEXT), '--calib-tokens', '8192', '--calib-length', '256']
+HEAL = ['--heal', '8192']  # by itself --fit heals for half a minute
 
 
 def sparing(*words):
@@ -239,7 +240,7 @@ class Compress(unittest.TestCase):
         self.refused('smallest reachable', '--fit', f'weights={smallest - 1}', *CALIB, '--out', self.out)
         damages = []
         for budget in (smallest, 200_000):
-            report = self.ok('--fit', f'weights={budget}', *CALIB, out=f'fit{budget}')
+            report = self.ok('--fit', f'weights={budget}', *CALIB, *HEAL, out=f'fit{budget}')
             self.assertLessEqual(size(self.folder / f'fit{budget}'), budget)
             done = sparing('eval', self.folder / f'fit{budget}', '--against', MODEL, '--text', TEXT, '--ctx', '256', '--chunks', '8', '--json')
             damages.append(json.loads(done.stdout)['kld_mean'])
@@ -250,7 +251,7 @@ class Compress(unittest.TestCase):
         for bits in (3, 4):
             words = ['--bits', str(bits), '--group', '64', '--embed-bits', str(bits + 1)]
             uniform = self.ok('--method', 'gptq', *words, '--param', 'correct=1', *CALIB, out=f'uniform{bits}')
-            fitted = self.ok('--fit', f'weights={uniform["bytes"]}', *CALIB, out=f'fitted{bits}')
+            fitted = self.ok('--fit', f'weights={uniform["bytes"]}', *CALIB, *HEAL, out=f'fitted{bits}')
             self.assertLessEqual(fitted['bytes'], uniform['bytes'])
             damages = []
             for out in (f'uniform{bits}', f'fitted{bits}'):
@@ -351,7 +352,7 @@ class Compress(unittest.TestCase):
         for words in (['--method', 'rtn', '--bits', '4'], ['--method', 'gptq', '--bits', '4', *CALIB],
                       ['--method', 'signround', '--bits', '4', '--param', 'steps=4', *CALIB],
                       ['--heal', '6144', '--method', 'rtn', '--bits', '4', *CALIB],
-                      ['--fit', 'weights=200000', '--bits', '5', '--group', '64', *CALIB]):
+                      ['--fit', 'weights=200000', '--bits', '5', '--group', '64', *CALIB, *HEAL]):
             with self.subTest(words[1]):
                 base = [str(BUILD / 'sparing'), 'compress', str(MODEL), *words, '--quiet', '--out']
                 name = words[1].replace('=', '')

@@ -11,9 +11,9 @@ namespace sparing::math {
 namespace {
 
 constexpr float kParts = 65536.0f;
-constexpr float kMemory = 0.95f;    ///< of the running mean squares
-constexpr float kLongestMove = 4;   ///< in root mean squares
-constexpr float kMargin = 0.02f;    ///< from the boundary to the next code, where a place starts that belongs beyond it
+constexpr float kMemory = 0.95f;   ///< of the running mean squares
+constexpr float kLongestMove = 4;  ///< in root mean squares
+constexpr float kMargin = 0.02f;   ///< from the boundary to the next code, where a place starts that belongs beyond it
 
 std::int16_t parts_of(float offset) {
   return static_cast<std::int16_t>(std::clamp(std::nearbyint(offset * kParts), -32768.0f, 32767.0f));

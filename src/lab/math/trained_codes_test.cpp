@@ -137,7 +137,8 @@ TEST(TrainedCodes, MoveAgainstTheGradientWhateverTheScalesSignAndEndAtTheLastCod
 TEST(TrainedCodes, AStateIsWhole) {
   const std::vector<float> wanted = random_matrix(kRows, kCols, 6);
   const CodedWeight coded = rounded(wanted, ZeroKind::integer);
-  math::ContinuousWeight a = math::ContinuousWeight::make(coded).value(), b = math::ContinuousWeight::make(coded).value();
+  math::ContinuousWeight a = math::ContinuousWeight::make(coded).value(),
+                         b = math::ContinuousWeight::make(coded).value();
   auto first = a.trained_codes(), second = b.trained_codes();
   for (int s = 0; s < 5; ++s) step(*first, random_matrix(kRows, kCols, 10 + static_cast<std::uint64_t>(s)), 0.2f);
   std::string state, kept;
