@@ -4,13 +4,12 @@
     bench/fit.py MODEL --calib valid.txt --text wiki.test.raw [--text other.txt]... --budget 60MB,75MB [--seed 1,2,3] [--work DIR]
                  [--out bench/results/fit.json] [-- --heal none]
 
-For each budget and seed: bytes of the finished directory, seconds and peak memory of the whole command, what the plan expected, and for
-each text KL to MODEL and agreement on its first windows of 512. A text of JSON lines is read as the questions and answers in it. What
+For each budget and seed: bytes of the finished directory, seconds and peak memory of the whole command, what healing did, and for each
+text KL to MODEL and agreement on its first windows of 512. A text of JSON lines is read as the questions and answers in it. What
 follows -- goes to compress. Directories that are there already in --work are only judged.
 """
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -40,8 +39,8 @@ def compress(options, budget, seed, out):
     if done.returncode != 0:
         sys.exit(done.returncode)
     report = json.loads(done.stdout)
-    return {'seconds': round(time.monotonic() - start, 1),
-            'peak_bytes': 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, 'report': report}
+    made = {'seconds': round(time.monotonic() - start, 1), 'peak_bytes': report['peak_resident_bytes']}
+    return {**made, 'heal': report['heal']} if 'heal' in report else made
 
 
 def judge(options, out, text):
