@@ -9,14 +9,17 @@ namespace sparing {
 namespace {
 
 constexpr int kSweeps = 500;
+/// From the common factor, either way. Where samples hardly differ, least squares gives a class nothing, and the solver
+/// would spend nothing on it.
+constexpr double kMostApart = 4;
 
 double predicted(const JointSample& sample, const std::vector<double>& factors) {
   return std::inner_product(sample.expected.begin(), sample.expected.end(), factors.begin(), 0.0);
 }
 
 /// Least squares of (measured - f' expected) / measured over all samples but `left_out`, plus
-/// strength * sum_c weight_c (f_c - common)^2 with the common factor that fits best alone; by coordinate descent, f >=
-/// 0.
+/// strength * sum_c weight_c (f_c - common)^2 with the common factor that fits best alone; by coordinate descent, f
+/// within kMostApart of it.
 std::vector<double> solve(const std::vector<JointSample>& samples, std::size_t classes, double strength,
                           std::size_t left_out) {
   double top = 0, bottom = 0;
@@ -45,7 +48,8 @@ std::vector<double> solve(const std::vector<JointSample>& samples, std::size_t c
         slope += x * (1.0 - predicted(samples[j], factors) / samples[j].measured);
       }
       slope += strength * weight[c] * (common - factors[c]);
-      const double next = std::max(0.0, factors[c] + slope / (weight[c] * (1 + strength)));
+      const double next =
+          std::clamp(factors[c] + slope / (weight[c] * (1 + strength)), common / kMostApart, common * kMostApart);
       moved = std::max(moved, std::abs(next - factors[c]));
       factors[c] = next;
     }

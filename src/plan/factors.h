@@ -13,7 +13,7 @@ struct JointSample {
 };
 
 struct DamageFactors {
-  std::vector<double> by_class;  ///< non-negative
+  std::vector<double> by_class;  ///< positive
   double residual = 0;  ///< relative root mean square of predicting each sample from the others: the uncertainty
 };
 
