@@ -71,8 +71,7 @@ Result<std::optional<HealSpec>> heal_spec(const PlanArgs& o, const CalibrationSp
 /// known once the plan is.
 constexpr std::int64_t kUnknownTokens = 999'999'999'999;
 
-/// That a --fit heals on unless told: about 25 minutes of two AVX-512 cores at 135 million parameters, and no longer
-/// for larger models.
+/// That a --fit heals on unless told; for larger models fewer, by as much as each token takes longer.
 std::int64_t default_heal_tokens(const Checkpoint& checkpoint) {
   constexpr double kTokens = 262'144, kParameters = 134.5e6;
   double parameters = 0;
@@ -244,7 +243,7 @@ void add_plan_args(CLI::App* command, PlanArgs& args) {
           "--heal", args.heal,
           "After coding, train scales and norms towards the original on so many tokens of the calibration "
           "text, or for about so long. By default --fit does, on 262144 tokens or, above 135 million parameters, "
-          "fewer; others do not")
+          "fewer (on text of its own as many as it calibrates on); others do not")
       ->type_name("TOKENS|time=TIME|none")
       ->group(goal);
   command->add_option("--calib", args.calib, "Text file, repeatable; or self: text that the model samples [self]")

@@ -5,9 +5,6 @@
 #include <ATen/ops/mm.h>
 #include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
-#if defined(__GLIBC__)
-#include <malloc.h>
-#endif
 
 #include <algorithm>
 #include <chrono>
@@ -426,8 +423,9 @@ std::uint64_t room_for_states(const HealProblem& problem, const HealOptions& opt
   for (const LayerConfig& layer : config.layers)
     wide += static_cast<std::uint64_t>(8 * config.hidden + 4 * layer.heads * config.head_dim + 4 * layer.ffn);
   const std::uint64_t sequence = tokens * (wide * 4 + 3 * width * static_cast<std::uint64_t>(config.vocab)),
-                      needed =
-                          width * matrices + 4 * coded + static_cast<std::uint64_t>(problem.schedule.batch) * sequence;
+                      batch = static_cast<std::uint64_t>(problem.schedule.batch),
+                      codes = problem.schedule.code_rate > 0 ? (2 + width * batch) * matrices : 0,
+                      needed = width * matrices + 4 * coded + codes + batch * sequence;
   return options.max_ram > needed ? options.max_ram - needed : 1;
 }
 
@@ -436,11 +434,6 @@ template <class F>
 auto with_own_threads(F f) {
   const int before = at::get_num_threads();
   if (openblas_set_num_threads) openblas_set_num_threads(1);
-#if defined(__GLIBC__)
-  // Logits are tens of MiB, made and freed for every sequence: new pages each time take a tenth of the time.
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);
-  mallopt(M_TRIM_THRESHOLD, 1 << 30);
-#endif
   auto result = f();
   at::set_num_threads(before);
   return result;

@@ -78,8 +78,9 @@ struct HealResult {
 
 /// Bits depend neither on threads nor on where an earlier run was interrupted. The state kept is the one with the least
 /// held-out KL among those measured, the start included. Memory: the matrices once in the products' dtype and twice
-/// coded, seven f32 a parameter and one for each sequence of a batch, and per thread a sequence's activations
-/// and its logits. Errors: no text, no parameters, activations that overflow, an interrupt.
+/// coded, seven f32 a parameter and one for each sequence of a batch, per thread a sequence's activations and its
+/// logits, and where codes are trained two bytes a weight and for each sequence of a batch its gradient. Errors: no
+/// text, no parameters, activations that overflow, an interrupt.
 Result<HealResult> heal(const HealProblem& problem, const HealOptions& options);
 
 /// Tokens a second that heal() would train on, by a step on arbitrary tokens.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "base/log.h"
 #include "base/progress.h"
@@ -26,6 +27,24 @@ std::vector<std::vector<std::size_t>> members_of(const std::vector<std::size_t>&
     members[classes[i]].push_back(i);
   }
   return members;
+}
+
+using Factors = std::vector<std::vector<double>>;
+
+/// What an earlier run noted; nothing where that is damaged.
+std::optional<Factors> noted_factors(const std::string& note, const std::vector<SurveyedSite>& sites) {
+  const auto json = nlohmann::json::parse(note, nullptr, false);
+  if (!json.is_array() || json.size() != sites.size()) return std::nullopt;
+  Factors factors;
+  for (std::size_t i = 0; i < sites.size(); ++i) {
+    if (!json[i].is_array() || json[i].size() != sites[i].options.size()) return std::nullopt;
+    auto& of_site = factors.emplace_back();
+    for (const auto& value : json[i]) {
+      if (!value.is_number()) return std::nullopt;
+      of_site.push_back(value.get<double>());
+    }
+  }
+  return factors;
 }
 
 std::string name_of(const SiteOption& option) {
@@ -87,10 +106,8 @@ Result<std::vector<std::vector<double>>> anchor(const SurveyContext& context, co
                                                 const std::vector<SurveyedSite>& sites,
                                                 const std::vector<std::size_t>& classes,
                                                 const std::vector<std::size_t>& choice, const MeasureWeights& measure) {
-  using Factors = std::vector<std::vector<double>>;
   if (const auto noted = context.journal.note(key)) {
-    const auto json = nlohmann::json::parse(*noted, nullptr, false);
-    if (json.is_array() && json.size() == sites.size()) return json.get<Factors>();
+    if (auto known = noted_factors(*noted, sites)) return std::move(*known);
   }
   const auto members = members_of(classes);
   std::vector<std::vector<std::size_t>> wanted(sites.size());

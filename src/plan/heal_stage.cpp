@@ -5,10 +5,10 @@
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
-#include "base/sha256.h"
 #include "base/system.h"
 #include "lab/heal.h"
 #include "plan/heal_spec.h"
+#include "plan/measurements.h"
 #include "text/tokenizer.h"
 
 namespace sparing {
@@ -67,8 +67,7 @@ std::string note_key(const std::string& what, nlohmann::ordered_json also, const
                      const Assembler& assembler) {
   also["model"] = assembler.model_hash();
   also["heal"] = heal_recipe(spec);
-  const std::string text = also.dump();
-  return what + "-" + sha256_hex(std::as_bytes(std::span(text))).substr(0, 32);
+  return what + "-" + short_hash(also.dump());
 }
 
 /// Tokens a second by a step, or as an earlier run found.

@@ -1,5 +1,5 @@
 #pragma once
-// The one plan that needs no measuring: weights that lie on a grid already, recoded on it.
+// Weights that lie on a grid already, recoded on it: the one plan that needs no measuring, and options of single sites.
 
 #include <optional>
 
