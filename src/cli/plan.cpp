@@ -38,9 +38,10 @@ Status plan(const Options& o, const Session& session) {
   SPARING_TRY(const ExecuteOptions execution, execution_of(o.how, session, journal.folder().parent_path()));
   SPARING_TRY(const auto checkpoint, open_model(o.how.source));
   SPARING_TRY(const std::string hash, checkpoint_hash(*checkpoint));
-  SPARING_TRY(const Assembler assembler, Assembler::create(checkpoint, hash));
-  SPARING_TRY(Plan plan, make_plan(o.how, session, assembler, journal, execution));
-  SPARING_TRY(const auto sites, bind_plan(plan, *checkpoint, hash));
+  SPARING_TRY(const Assembler whole, Assembler::create(checkpoint, hash));
+  SPARING_TRY(Plan plan, make_plan(o.how, session, whole, journal, execution));
+  SPARING_TRY(const Assembler assembler, assembler_for(plan, whole, journal, execution));
+  SPARING_TRY(const auto sites, bind_plan(plan, assembler.checkpoint(), hash));
   SPARING_CHECK_OK(assembler.predict(plan, sites));
   if (!o.out.empty()) SPARING_CHECK_OK(write_file_atomically(out, plan_to_json(plan)));
   journal.remove();

@@ -8,6 +8,7 @@
 #include "plan/code_calibrated.h"
 #include "plan/heal_spec.h"
 #include "plan/heal_stage.h"
+#include "plan/structure_spec.h"
 
 namespace sparing::cli {
 namespace {
@@ -44,6 +45,22 @@ Result<ComposeRequest> compose_request(const PlanArgs& o, const Session& session
 }
 
 constexpr std::string_view kNoHealing = "none";
+constexpr std::string_view kPruneAsWorth = "auto", kNoPruning = "none";
+
+bool is_word(const std::vector<std::string>& prune, std::string_view word) {
+  return prune.size() == 1 && prune.front() == word;
+}
+
+/// What is taken out, as asked; nothing where that is left to the solver, or nothing is.
+Result<std::optional<StructureSpec>> structure_spec(const PlanArgs& o, const CalibrationSpec& text,
+                                                    const ModelConfig& config) {
+  std::optional<StructureSpec> spec;
+  if (o.prune.empty() || is_word(o.prune, kPruneAsWorth) || is_word(o.prune, kNoPruning)) return spec;
+  StructureSpec asked{o.prune_method, {}, text, {}};
+  SPARING_TRY(asked.layers, parse_prune(o.prune, config));
+  if (!asked.layers.empty()) spec = std::move(asked);
+  return spec;
+}
 
 HealSpec heal_on(const CalibrationSpec& text) {
   HealSpec heal;
@@ -136,6 +153,12 @@ Status check_plan_args(const PlanArgs& args, const std::string& command) {
   }
   if (!args.fit.empty()) SPARING_CHECK_OK(parse_fit(args.fit));
   if (!args.heal.empty() && args.heal != kNoHealing) SPARING_CHECK_OK(parse_heal(args.heal));
+  if (is_word(args.prune, kPruneAsWorth) && args.fit.empty())
+    return usage_error("[" + command + "] --prune auto goes with --fit: say what stays, as in 'layers.*.mlp=1408'");
+  SPARING_TRY(const Method* pruner, find_method(args.prune_method));
+  if (pruner->rank == nullptr)
+    return usage_error("[" + command + "] --prune-method " + args.prune_method +
+                       " takes nothing out: 'sparing methods' lists those of structure");
   return {};
 }
 
@@ -156,13 +179,21 @@ Result<ExecuteOptions> execution_of(const PlanArgs& args, const Session& session
 Result<Plan> make_plan(const PlanArgs& o, const Session& session, const Assembler& assembler, Journal& journal,
                        const ExecuteOptions& execution) {
   SPARING_TRY(ComposeRequest request, compose_request(o, session, assembler.checkpoint().config()));
+  SPARING_TRY(request.structure, structure_spec(o, request.calibration, assembler.checkpoint().config()));
   SPARING_TRY(request.heal, heal_spec(o, request.calibration, assembler, journal, execution));
   if (o.fit.empty()) {
     SPARING_TRY(request.linear, with_rate(std::move(request.linear), o.bits, o.group, kBits));
     SPARING_TRY(request.embedding, with_rate(std::move(request.embedding), o.embed_bits, o.embed_group, kEmbedBits));
-    return compose_plan(request, assembler.checkpoint(), assembler.model_hash());
+    Plan about;
+    about.seed = request.seed;
+    about.structure = request.structure;
+    SPARING_TRY(const Assembler thinned, assembler_for(about, assembler, journal, execution));
+    SPARING_TRY(Plan plan, compose_plan(request, thinned.checkpoint(), assembler.model_hash()));
+    plan.model = assembler.original().path().filename().string();
+    return plan;
   }
   FitRequest fit;
+  if (is_word(o.prune, kPruneAsWorth)) fit.structure_method = o.prune_method;
   SPARING_TRY(fit.budgets, parse_fit(o.fit));
   fit.methods = names_of(o.method);
   fit.embed_methods = names_of(o.embed_method);
@@ -232,6 +263,19 @@ void add_plan_args(CLI::App* command, PlanArgs& args) {
           "bits=3..6, group=32|64, method=!rtn")
       ->type_name("PATTERN:NAME=VALUE,...")
       ->allow_extra_args(false)
+      ->group(goal);
+  command
+      ->add_option(
+          "--prune", args.prune,
+          "Before coding, take out all but so many channels (layers.*.mlp=1408) or key-value heads "
+          "(layers.2.attn=2), or a layer (layers.7=0); repeatable. With --fit also auto: what is not worth its "
+          "bytes")
+      ->type_name("PLACE=KEPT|auto|none")
+      ->allow_extra_args(false)
+      ->group(goal);
+  command->add_option("--prune-method", args.prune_method, "Which of them go first: ziplm, modegpt")
+      ->type_name("NAME")
+      ->capture_default_str()
       ->group(goal);
   command->add_option("--search", args.generations, "With --fit: generations of search on true damage after solving")
       ->type_name("N")

@@ -12,19 +12,20 @@
 #include "cli/app.h"
 #include "cli/model_args.h"
 #include "plan/fit.h"
+#include "plan/restructure.h"
 
 namespace sparing::cli {
 
 struct PlanArgs {
   ModelArgs source;
-  std::string method, fit, heal, embed_method, max_ram;
+  std::string method, fit, heal, embed_method, prune_method = "ziplm", max_ram;
   std::optional<std::int32_t> bits, group, embed_bits, embed_group;
-  std::vector<std::string> params, sites, calib;
+  std::vector<std::string> params, sites, prune, calib;
   std::int64_t calib_tokens = 32768, calib_length = 512, generations = 0;
 
   bool says_anything() const {
     return !method.empty() || !fit.empty() || bits || group || embed_bits || embed_group || !params.empty() ||
-           !sites.empty() || !calib.empty() || !heal.empty();
+           !sites.empty() || !prune.empty() || !calib.empty() || !heal.empty();
   }
 };
 

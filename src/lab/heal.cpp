@@ -111,12 +111,13 @@ Healing::Healing(const HealProblem& problem, const HealOptions& options, lab::Ac
 
 Status Healing::prepare() {
   text_.sequences = &sequences_;  // where they stay
-  SPARING_TRY(states_, lab::final_states(problem_.original, model_, text_, activations_, products(), pool_));
+  SPARING_TRY(const ModelGraph original, build_graph(problem_.original.config()));
+  SPARING_TRY(states_, lab::final_states(problem_.original, original, text_, activations_, products(), pool_));
   SPARING_TRY(const CodedWeight head, problem_.original.weight(head_site()));
   original_head_ = lab::decode(head).to(products());
   problem_.original.forget(head_site());
   if (problem_.schedule.code_rate > 0) {
-    SPARING_CHECK_OK(student_.train_codes(problem_.original, pool_));
+    SPARING_CHECK_OK(student_.train_codes(problem_.coded_from(), pool_));
     best_codes_ = student_.codes();
   }
   student_.set(parameters_, pool_);
@@ -392,14 +393,14 @@ Result<Healing> make_healing(const HealProblem& problem, const HealOptions& opti
   for (const auto& sequence : problem.sequences)
     if (sequence.size() != problem.sequences.front().size())
       return internal_error("[heal] sequences of different lengths");
-  SPARING_TRY(ModelGraph model, build_graph(problem.original.config()));
+  SPARING_TRY(ModelGraph model, build_graph(problem.coded_from().config()));
   if (model.head.ops.back().kind != OpKind::linear || !model.head.ops.back().bias.empty())
     return usage_error("[heal] this architecture's head is not a plain linear layer: leave healing out");
   std::vector<std::vector<Token>> sequences = problem.sequences;
   sequences.insert(sequences.end(), problem.held_out.begin(), problem.held_out.end());
   SPARING_TRY(lab::CalibrationText text, lab::prepare_text(sequences, model.config));
   SPARING_TRY(Student student,
-              Student::make(problem.original, model, problem.weights,
+              Student::make(problem.coded_from(), model, problem.weights,
                             problem.schedule.products == HealSchedule::Products::bf16 ? at::kBFloat16 : at::kFloat));
   if (student.size() == 0) return usage_error("[heal] the model has nothing continuous to train");
   Healing healing(problem, options, activations, pool, std::move(model), std::move(text), std::move(sequences),

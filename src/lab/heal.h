@@ -47,10 +47,12 @@ class HealKeeper {
 
 struct HealProblem {
   const Checkpoint& original;
-  std::map<std::string, CodedWeight> weights;  ///< of every matrix, validated
+  const Checkpoint* source = nullptr;          ///< what was coded, where that is the original with parts taken out
+  std::map<std::string, CodedWeight> weights;  ///< of every matrix of the source, validated
   std::vector<std::vector<Token>> sequences;   ///< to train on
   std::vector<std::vector<Token>> held_out;    ///< to measure on
   HealSchedule schedule;
+  const Checkpoint& coded_from() const { return source != nullptr ? *source : original; }
 };
 
 struct HealOptions {

@@ -28,7 +28,7 @@ float root_mean_square(const std::vector<float>& values) {
 
 }  // namespace
 
-Result<Student> Student::make(const Checkpoint& original, const ModelGraph& model,
+Result<Student> Student::make(const Checkpoint& source, const ModelGraph& model,
                               const std::map<std::string, CodedWeight>& coded, at::ScalarType products) {
   Student student;
   for (const auto& [name, weight] : coded) {
@@ -39,10 +39,10 @@ Result<Student> Student::make(const Checkpoint& original, const ModelGraph& mode
     if (name == "embed" && !model.config.tied_head) continue;
     student.values_[name] = at::empty({weight.rows, weight.cols}, products);
   }
-  for (const TensorEntry& tensor : original.tensors()) {
+  for (const TensorEntry& tensor : source.tensors()) {
     if (!tensor.shape.is_vector()) continue;
     Vector vector;
-    SPARING_TRY(vector.start, original.vector(tensor.shape.name));
+    SPARING_TRY(vector.start, source.vector(tensor.shape.name));
     vector.stored = vector.start;
     vector.first = student.size_;
     vector.half = std::ranges::all_of(vector.start, exact_in_f16);
@@ -157,7 +157,7 @@ void Student::add_embedding_gradient(const std::vector<Token>& tokens, const at:
     matrix.weight.add_gradient(tokens[t], 1, {rows.data_ptr<float>() + t * width, width}, mine);
 }
 
-Status Student::train_codes(const Checkpoint& original, ThreadPool& pool) {
+Status Student::train_codes(const Checkpoint& source, ThreadPool& pool) {
   for (auto& [name, matrix] : matrices_) {
     if (!values_.contains(name)) continue;  // rows that are looked up: their gradients are not known whole
     auto codes = matrix.weight.trained_codes();
@@ -165,7 +165,7 @@ Status Student::train_codes(const Checkpoint& original, ThreadPool& pool) {
     const CodedWeight& weight = matrix.weight.weight();
     // Else the places begin at the codes.
     if (weight.input.kind != TransformKind::diagonal) {
-      SPARING_TRY(const CodedWeight wanted, original.weight(name));
+      SPARING_TRY(const CodedWeight wanted, source.weight(name));
       const std::int64_t panels = (weight.rows + kCodeRows - 1) / kCodeRows;
       pool.parallel_for(panels, 1, [&](std::int64_t first, std::int64_t last, int) {
         const auto cols = static_cast<std::size_t>(weight.cols);
@@ -185,7 +185,7 @@ Status Student::train_codes(const Checkpoint& original, ThreadPool& pool) {
           codes->start_towards(row, count, missing);
         }
       });
-      original.forget(name);
+      source.forget(name);
     }
     codes_.emplace(name, std::move(*codes));
   }

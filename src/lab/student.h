@@ -16,7 +16,7 @@ namespace sparing::lab {
 class Student {
  public:
   /// products: dtype of the matrices. Errors: the checkpoint's and the codecs'.
-  static Result<Student> make(const Checkpoint& original, const ModelGraph& model,
+  static Result<Student> make(const Checkpoint& source, const ModelGraph& model,
                               const std::map<std::string, CodedWeight>& coded, at::ScalarType products);
 
   std::int64_t size() const { return size_; }
@@ -41,9 +41,9 @@ class Student {
   void add_gradient(const std::string& name, const at::Tensor& gradient, std::span<float> sum) const;
   void add_embedding_gradient(const std::vector<Token>& tokens, const at::Tensor& gradient, std::span<float> sum) const;
 
-  /// From here on the codes of integers are trained as well, their places from the codes towards the original's values.
+  /// From here on the codes of integers are trained as well, their places from the codes towards the source's values.
   /// Gradients then come through step_codes(). Errors: the checkpoint's.
-  Status train_codes(const Checkpoint& original, ThreadPool& pool);
+  Status train_codes(const Checkpoint& source, ThreadPool& pool);
   bool trains_codes() const { return !codes_.empty(); }
   /// By matrix, of the loss by its effective values, for each sequence of a batch.
   using MatrixGradients = std::vector<std::map<std::string, at::Tensor>>;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <set>
 
 #include <gtest/gtest.h>
 
@@ -239,13 +240,47 @@ TEST(Conformance, DamagedInputIsRefused) {
   }
 }
 
+TEST(Conformance, EveryStructureMethodRanksAllThatItIsAskedFor) {
+  for (const Method* method : all_methods()) {
+    if (method->kind != MethodKind::structure) continue;
+    Planted planted;
+    plant(planted, {5, 66}, 3);
+    StructureProblem problem{
+        .site = "layers.0.mlp.down",
+        .weight = {.rows = 5, .cols = 66, .span = 3, .weight = planted.weight, .h = planted.moment, .row_weights = {}},
+        .most = 20};
+    for (const Params& params : variants(*method)) {
+      SCOPED_TRACE(method->name);
+      const auto ranking = method->rank(problem, params);
+      ASSERT_TRUE(ranking.ok()) << ranking.error().message;
+      ASSERT_EQ(ranking->order.size(), 20u);
+      ASSERT_EQ(ranking->loss.size(), 20u);
+      std::set<std::int32_t> seen(ranking->order.begin(), ranking->order.end());
+      EXPECT_EQ(seen.size(), 20u);
+      EXPECT_GE(*seen.begin(), 0);
+      EXPECT_LT(*seen.rbegin(), 22);
+      EXPECT_TRUE(std::ranges::is_sorted(ranking->loss));
+      problem.threads = 3;
+      const auto threaded = method->rank(problem, params);
+      problem.threads = 1;
+      ASSERT_TRUE(threaded.ok());
+      EXPECT_EQ(ranking->order, threaded->order);
+      EXPECT_EQ(ranking->loss, threaded->loss);
+    }
+    planted.weight[7] = std::nanf("");
+    const auto damaged = method->rank(problem, Params::make(*method, {}).value());
+    ASSERT_FALSE(damaged.ok());
+    EXPECT_EQ(damaged.error().kind, ErrorKind::input);
+  }
+}
+
 TEST(Table, IsSortedAndComplete) {
   ASSERT_FALSE(all_methods().empty());
   const Method* before = nullptr;
   for (const Method* m : all_methods()) {
     SCOPED_TRACE(m->name);
     if (before) {
-      EXPECT_TRUE(before->kind < m->kind || before->name < m->name);
+      EXPECT_LT(std::pair(name_of(before->kind), before->name), std::pair(name_of(m->kind), m->name));
     }
     before = m;
     EXPECT_FALSE(m->summary.empty());
@@ -255,8 +290,10 @@ TEST(Table, IsSortedAndComplete) {
     EXPECT_FALSE(m->traits.prune.empty());
     EXPECT_FALSE(m->traits.peft.empty());
     EXPECT_FALSE(m->traits.calibration.empty());
-    EXPECT_NE(m->codings, nullptr);
-    EXPECT_NE(m->apply, nullptr);
+    const bool codes = m->kind == MethodKind::weights;
+    EXPECT_EQ(m->codings != nullptr, codes);
+    EXPECT_EQ(m->apply != nullptr, codes);
+    EXPECT_EQ(m->rank != nullptr, m->kind == MethodKind::structure);
     for (const ParamSpec& spec : m->params) {
       EXPECT_FALSE(spec.help.empty()) << spec.name;
       EXPECT_GE(spec.default_value, spec.min);
@@ -265,9 +302,9 @@ TEST(Table, IsSortedAndComplete) {
     }
     EXPECT_EQ(find_method(m->name).value(), m);
   }
-  const auto missing = find_method("gtpq");
+  const auto missing = find_method("gptqq");
   ASSERT_FALSE(missing.ok());
-  EXPECT_NE(missing.error().message.find("did you mean 'gptq'"), std::string::npos);
+  EXPECT_NE(missing.error().message.find("did you mean 'gptq'"), std::string::npos) << missing.error().message;
 }
 
 TEST(Params, PrintBackWhatWasGiven) {

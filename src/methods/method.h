@@ -15,6 +15,7 @@
 #include "base/result.h"
 #include "codecs/coded_weight.h"
 #include "lab/math/statistics.h"
+#include "lab/math/structured.h"
 #include "lab/math/trainable.h"
 #include "methods/claim.h"
 
@@ -85,6 +86,14 @@ struct SiteResult {
   std::shared_ptr<TrainableWeight> trainable = {};
 };
 
+/// What a method of structure is asked: which groups of a matrix's inputs (channels, heads) the model can do without.
+struct StructureProblem {
+  std::string site;  ///< canonical name of the matrix
+  math::GroupedWeight weight;
+  std::int64_t most = 0;  ///< groups to rank, from the one to go first
+  int threads = 1;
+};
+
 struct Method {
   std::string_view name, summary, paper;  ///< paper: "arXiv:2210.17323"
   MethodKind kind = MethodKind::weights;
@@ -109,6 +118,9 @@ struct Method {
   bool finds_rate = false;  ///< bits and group are among what detect finds, whatever they were
   /// codings only guesses what the weights decide (same_form): real sizes differ from predicted ones.
   bool estimates = false;
+  /// structure: the order in which groups go, and what that costs once the others have made up for it. Such methods
+  /// have neither codings nor apply.
+  Result<math::GroupRanking> (*rank)(const StructureProblem& problem, const Params& params) = nullptr;
   /// What it is said to be better at, and than what: run by `sparing claims`.
   std::vector<Claim> claims = {};
   std::string_view no_claim = {};  ///< why it has none

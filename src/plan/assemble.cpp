@@ -7,7 +7,8 @@
 
 namespace sparing {
 
-Result<Assembler> Assembler::create(std::shared_ptr<const Checkpoint> checkpoint, std::string model_hash) {
+Result<Assembler> Assembler::create(std::shared_ptr<const Checkpoint> checkpoint, std::string model_hash,
+                                    std::shared_ptr<const Checkpoint> original) {
   Assembler assembler;
   assembler.shared_.config = checkpoint->config();
   for (const TensorEntry& tensor : checkpoint->tensors()) {
@@ -22,6 +23,7 @@ Result<Assembler> Assembler::create(std::shared_ptr<const Checkpoint> checkpoint
   assembler.shared_.carried = checkpoint->carried();
   assembler.shared_.provenance_json =
       nlohmann::ordered_json{{"tool", "sparing " SPARING_VERSION}, {"source", model_hash}}.dump();
+  assembler.original_ = original ? std::move(original) : checkpoint;
   assembler.checkpoint_ = std::move(checkpoint);
   assembler.model_hash_ = std::move(model_hash);
   return assembler;

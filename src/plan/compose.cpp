@@ -130,6 +130,7 @@ Result<Plan> compose_plan(const ComposeRequest& request, const Checkpoint& check
   plan.model_hash = model_hash;
   plan.seed = request.seed;
   plan.calibration = request.calibration;
+  plan.structure = request.structure;
   plan.heal = request.heal;
   for (const SiteInfo& site : weight_sites(checkpoint)) {
     const Setting& setting = site.role == SiteRole::linear ? request.linear : request.embedding;

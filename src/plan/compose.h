@@ -29,6 +29,7 @@ struct ComposeRequest {
   Setting linear, embedding;  ///< embedding: and the head
   std::vector<SiteOverride> overrides;
   std::uint64_t seed = 0;
+  std::optional<StructureSpec> structure;  ///< taken out already of the checkpoint that the plan is composed for
   std::optional<HealSpec> heal;
   CalibrationSpec calibration;  ///< cleared where no method of the plan calibrates
 };

@@ -9,7 +9,8 @@
 
 namespace sparing {
 
-Result<std::unique_ptr<DamageMeter>> DamageMeter::create(std::shared_ptr<const Checkpoint> checkpoint,
+Result<std::unique_ptr<DamageMeter>> DamageMeter::create(std::shared_ptr<const Checkpoint> original,
+                                                         std::shared_ptr<const Checkpoint> checkpoint,
                                                          std::span<const Token> text, std::int64_t context,
                                                          std::int64_t windows, Token bos, int threads,
                                                          const std::filesystem::path& folder) {
@@ -20,7 +21,7 @@ Result<std::unique_ptr<DamageMeter>> DamageMeter::create(std::shared_ptr<const C
   EngineOptions options;
   options.threads = threads;
   options.context = context;
-  SPARING_TRY(const auto engine, Engine::load(meter->checkpoint_, options));
+  SPARING_TRY(const auto engine, Engine::load(std::move(original), options));
   EngineLogits logits(*engine);
   SPARING_TRY(meter->reference_, ReferenceLogits::record(logits, meter->windows_, folder));
   return meter;

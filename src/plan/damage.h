@@ -18,8 +18,9 @@ namespace sparing {
 class DamageMeter {
  public:
   /// Runs the original over at most `windows` windows of `context` tokens and keeps its logits, in an unnamed file in
-  /// `folder` unless that is empty.
-  static Result<std::unique_ptr<DamageMeter>> create(std::shared_ptr<const Checkpoint> checkpoint,
+  /// `folder` unless that is empty. `checkpoint`: the model that is judged, the same or what was made of it.
+  static Result<std::unique_ptr<DamageMeter>> create(std::shared_ptr<const Checkpoint> original,
+                                                     std::shared_ptr<const Checkpoint> checkpoint,
                                                      std::span<const Token> text, std::int64_t context,
                                                      std::int64_t windows, Token bos, int threads,
                                                      const std::filesystem::path& folder);

@@ -60,7 +60,7 @@ Result<ExecuteSummary> run(const Plan& plan, const std::vector<BoundSite>& sites
   if (summary.resumed < summary.blocks) {
     CalibrationTokens text;
     if (plan.calibration.tokens > 0) {
-      SPARING_TRY(text, calibration_tokens(plan.calibration, assembler.checkpoint_ptr(), assembler.model_hash(),
+      SPARING_TRY(text, calibration_tokens(plan.calibration, assembler.original_ptr(), assembler.model_hash(),
                                            plan.seed, options.threads, &journal));
       summary.calibration_tokens = static_cast<std::int64_t>(text.sequences.size()) * plan.calibration.length;
     }

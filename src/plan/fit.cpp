@@ -1,42 +1,35 @@
 #include "plan/fit.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
-#include <limits>
-#include <nlohmann/json.hpp>
-#include <numeric>
 
 #include "base/interrupt.h"
 #include "base/log.h"
-#include "base/progress.h"
-#include "base/rng.h"
 #include "base/units.h"
 #include "plan/allocate.h"
 #include "plan/anchors.h"
 #include "plan/coding_cost.h"
 #include "plan/damage.h"
 #include "plan/database.h"
-#include "plan/evopress.h"
-#include "plan/factors.h"
+#include "plan/joint_samples.h"
 #include "plan/lossless.h"
 #include "plan/measurements.h"
+#include "plan/refine.h"
+#include "plan/restructure.h"
 #include "plan/speed_table.h"
+#include "plan/structure_search.h"
 
 namespace sparing {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 using Table = PriceTable;
 
 constexpr std::int64_t kSensitivityTokens = 4096, kSurveyTokens = 8192;
 constexpr std::uint64_t kReferenceBytes = 512 * kMiB;  ///< most, of the original's logits on disk
 constexpr std::int64_t kMostWindows = 16, kSampleWindows = 4;
-constexpr std::size_t kOffspring = 16;
 /// A finished model may miss the speed by a tenth; drafts must be half as near.
 constexpr double kTimeTolerance = 1.05;
-constexpr std::size_t kSamples = 16, kNeighbours = 2;
+constexpr std::size_t kNeighbours = 2;
 constexpr std::size_t kStates = 20'000, kSampleStates = 1'000;  ///< of the dynamic program
 
 class Fit {
@@ -54,24 +47,52 @@ class Fit {
         measured_(journal, key_ + "-kl") {}
 
   Result<Plan> solve() {
-    SPARING_TRY(auto lossless, lossless_plan(request_, most_, assembler_));
-    if (lossless) return std::move(*lossless);
+    if (!is_thinned()) {
+      SPARING_TRY(auto lossless, lossless_plan(request_, most_, assembler_));
+      if (lossless) return std::move(*lossless);
+    }
     SPARING_TRY(sites_, list_options(request_, checkpoint_, options_.threads));
     SPARING_CHECK_OK(drop_worthless(checkpoint_, sites_, request_.base.seed, options_.threads));
     SPARING_CHECK_OK(check_reachable());
     SPARING_CHECK_OK(look());
     SPARING_CHECK_OK(time_options());
+    SPARING_CHECK_OK(measure_structure());
     SPARING_TRY(Choice choice, allocate(surveyed()));
     SPARING_CHECK_OK(anchor_estimates(choice));
     SPARING_TRY(choice, allocate(surveyed()));
     SPARING_CHECK_OK(code(choice));
     SPARING_CHECK_OK(correct());
     SPARING_TRY(choice, allocate_in_time());
-    SPARING_TRY(choice, search(std::move(choice)));
+    SPARING_TRY(choice, search(choice));
     return finish(choice);
   }
 
+  /// What is worth taking out at the price that solve() found for bytes.
+  Result<std::optional<StructureSpec>> worth_taking_out(const Plan& plan, const std::string& method) {
+    StructureMarket market{*context_, plan.forecast.at(kPrice) / static_cast<double>(kMiB), {}, {}};
+    for (const SiteChoice& site : plan.sites) market.bytes[site.site] = site.costs.at(std::string(kWeights));
+    market.measure = [&](const std::string& what, const auto& weights) {
+      return measured("structure " + what, weights, kSampleWindows);
+    };
+    log_info("[fit] looking for channels, heads and layers that are not worth their bytes");
+    return seek_structure(market, {method, {}, request_.base.calibration, {}});
+  }
+
  private:
+  bool is_thinned() const { return assembler_.original_ptr() != assembler_.checkpoint_ptr(); }
+  /// KL of the thinned model before anything is coded.
+  Status measure_structure() {
+    if (!is_thinned()) return {};
+    SPARING_TRY(taken_out_, measured("structure", {}, kSampleWindows));
+    return {};
+  }
+  /// What coding adds to that.
+  Result<double> damage_of_coding(const std::string& what,
+                                  const std::map<std::string, CodedWeight, std::less<>>& weights) {
+    SPARING_TRY(const double damage, measured(what, weights, kSampleWindows));
+    return std::max(damage - taken_out_, 1e-9);
+  }
+
   Result<Plan> plan_of(const std::vector<SiteOption>& chosen) const {
     Plan plan = plan_with(request_, assembler_, sites_, chosen);
     SPARING_TRY(const auto sites, bind_plan(plan, checkpoint_, assembler_.model_hash()));
@@ -103,8 +124,8 @@ class Fit {
     if (!options_.calibrate || !options_.sensitivity) {
       return usage_error("[fit] this program cannot calibrate: use sparing-lab");
     }
-    SPARING_TRY(text_, calibration_tokens(request_.base.calibration, assembler_.checkpoint_ptr(),
-                                          assembler_.model_hash(), request_.base.seed, options_.threads, &journal_));
+    SPARING_TRY(text_, calibration_tokens(request_.base.calibration, assembler_.original_ptr(), assembler_.model_hash(),
+                                          request_.base.seed, options_.threads, &journal_));
     looked_at_ = some_of(text_.sequences, kSurveyTokens);
     log_info("[fit] measuring how much the predictions depend on each output");
     SPARING_TRY(sensitivity_, noted_sensitivity(checkpoint_, some_of(text_.sequences, kSensitivityTokens),
@@ -230,7 +251,7 @@ class Fit {
     classes_ = classes_of(sites_);
     log_info("[fit] measuring the damage of each kind of site");
     const auto measure = [&](const std::string& what, const auto& weights) {
-      return measured("alone " + what, weights, kSampleWindows);
+      return damage_of_coding("alone " + what, weights);
     };
     SPARING_TRY(anchored_, anchor(*context_, key_ + "-anchors", sites_, classes_.of, choice, measure));
     for (std::size_t i = 0; i < sites_.size(); ++i) {
@@ -277,8 +298,8 @@ class Fit {
     const std::uint64_t each = static_cast<std::uint64_t>(checkpoint_.config().vocab) *
                                static_cast<std::uint64_t>(std::max<std::int64_t>(context / 2, 1)) * sizeof(float);
     const auto windows = std::clamp<std::int64_t>(static_cast<std::int64_t>(kReferenceBytes / each), 2, kMostWindows);
-    SPARING_TRY(meter_, DamageMeter::create(assembler_.checkpoint_ptr(), text_.held_out, context, windows, bos,
-                                            options_.threads, journal_.folder()));
+    SPARING_TRY(meter_, DamageMeter::create(assembler_.original_ptr(), assembler_.checkpoint_ptr(), text_.held_out,
+                                            context, windows, bos, options_.threads, journal_.folder()));
     return {};
   }
 
@@ -319,88 +340,35 @@ class Fit {
 
   /// Random assignments near the best one, measured whole.
   Status correct() {
-    const std::size_t classes = classes_.names.size();
     const Table table = expected();
-    Rng rng(request_.base.seed, 0x6a6f696e74);
-    std::vector<JointSample> samples;
-    Progress progress("checking damages add up", static_cast<std::int64_t>(kSamples), "sample");
-    for (std::size_t n = 0; n < kSamples; ++n) {
-      Table shaken = table;
-      std::vector<double> by_class(classes);
-      // The first is the best assignment itself.
-      for (double& f : by_class) f = n == 0 ? 1.0 : std::exp(0.7 * rng.normal());
-      for (std::size_t i = 0; i < shaken.size(); ++i) {
-        const double f = by_class[classes_.of[i]] * (n == 0 ? 1.0 : std::exp(0.3 * rng.normal()));
-        for (Priced& option : shaken[i]) option.damage *= f;
-      }
-      SPARING_TRY(const Choice choice, allocate(shaken, kSampleStates));
-      JointSample sample;
-      sample.expected.resize(classes);
-      for (std::size_t i = 0; i < choice.size(); ++i) sample.expected[classes_.of[i]] += table[i][choice[i]].damage;
-      SPARING_TRY(sample.measured, kl(choice, kSampleWindows));
-      sample.measured = std::max(sample.measured, 1e-9);
-      log_debug("[fit] sample " + std::to_string(n) + ": expected " +
-                std::to_string(std::accumulate(sample.expected.begin(), sample.expected.end(), 0.0)) + ", measured " +
-                std::to_string(sample.measured));
-      samples.push_back(std::move(sample));
-      progress.advance(1);
-    }
-    progress.finish();
-    factors_ = fit_factors(samples, classes);
+    const auto shaken = [&](const Table& prices) { return allocate(prices, kSampleStates); };
+    const auto damage = [&](const Choice& choice) -> Result<double> {
+      SPARING_TRY(const double measured, kl(choice, kSampleWindows));
+      return std::max(measured - taken_out_, 1e-9);
+    };
+    SPARING_TRY(const auto samples, draw_joint_samples({table, classes_, request_.base.seed, shaken, damage}));
+    factors_ = fit_factors(samples, classes_.names.size());
     std::string text;
-    for (std::size_t c = 0; c < classes; ++c)
+    for (std::size_t c = 0; c < classes_.names.size(); ++c)
       text += " " + classes_.names[c] + " " + std::to_string(factors_.by_class[c]);
     log_debug("[fit] factors:" + text + "; residual " + std::to_string(factors_.residual));
     return {};
   }
 
   /// (1 + lambda) search on true damage from what the model of damage found.
-  Result<Choice> search(Choice choice) {
-    if (request_.generations == 0) return choice;
+  Result<Choice> search(const Choice& start) {
+    if (request_.generations == 0) return start;
     SPARING_CHECK_OK(start_meter());
-    SearchProblem problem;
     const Table table = corrected();
-    std::vector<std::vector<std::size_t>> levels;  // of each site, by ascending cost, none dominated
-    Choice start;
-    for (std::size_t i = 0; i < table.size(); ++i) {
-      auto& list = levels.emplace_back();
-      auto& options = problem.sites.emplace_back();
-      for (std::size_t o = 0; o < table[i].size(); ++o) {
-        const bool helps = list.empty() || table[i][o].damage < table[i][list.back()].damage;
-        if (o == choice[i]) start.push_back(list.size());
-        if (o != choice[i] && !helps) continue;
-        list.push_back(o);
-        options.push_back({table[i][o].bytes, table[i][o].damage});
-      }
-    }
-    const auto original = [&](const Choice& at) {
-      Choice real;
-      for (std::size_t i = 0; i < at.size(); ++i) real.push_back(levels[i][at[i]]);
-      return real;
+    SPARING_TRY(const std::uint64_t besides, overhead(options_of(start)));
+    const auto allowed = [&](const Choice& choice) -> Result<bool> {
+      SPARING_TRY(const Plan plan, plan_of(options_of(choice)));
+      const bool in_time = times_.empty() || time_of(table, choice) <= std::max(time_left(), time_of(table, start));
+      return in_time && plan.totals.at(std::string(kWeights)) <= most_;
     };
-    SPARING_TRY(const std::uint64_t besides, overhead(options_of(choice)));
-    problem.budget = most_ - besides;
-    problem.offspring = kOffspring;
-    problem.stages = {{2, 4}, {std::min<std::int64_t>(8, meter_->windows()), 1}, {meter_->windows(), 1}};
-    problem.generations = request_.generations;
-    problem.seed = request_.base.seed;
-    Progress progress("searching", request_.generations * static_cast<std::int64_t>(kOffspring + 6), "measurement");
-    problem.damage = [&](const Choice& at, std::int64_t windows) -> Result<double> {
-      progress.advance(1);
-      const Choice real = original(at);
-      // What is over a budget after all, metadata included, is no candidate.
-      SPARING_TRY(const Plan plan, plan_of(options_of(real)));
-      const bool fits = plan.totals.at(std::string(kWeights)) <= most_;
-      const bool in_time = times_.empty() || time_of(table, real) <= std::max(time_left(), time_of(table, choice));
-      if (!fits || !in_time) return std::numeric_limits<double>::infinity();
-      return kl(real, windows);
-    };
-    SPARING_TRY(const SearchAnswer answer, evopress(problem, std::move(start)));
-    progress.finish();
-    log_info("[fit] search: KL " + std::to_string(answer.start) + " -> " + std::to_string(answer.damage) + ", " +
-             std::to_string(answer.improved) + " of " + std::to_string(request_.generations) +
-             " generations found something better");
-    return original(answer.choice);
+    const auto damage = [&](const Choice& choice, std::int64_t windows) { return kl(choice, windows); };
+    return refine(
+        {table, most_ - besides, meter_->windows(), request_.generations, request_.base.seed, allowed, damage}, start);
   }
 
   Result<Plan> finish(const Choice& choice) {
@@ -415,7 +383,7 @@ class Fit {
       }
     }
     Forecast& forecast = plan.forecast;
-    forecast.set(kDamage, sum);
+    forecast.set(kDamage, taken_out_ + sum);
     forecast.set(kDamageError, factors_.residual);
     SPARING_TRY(const double drafts, kl(choice, 0));
     forecast.set(kDraftDamage, drafts);
@@ -469,6 +437,7 @@ class Fit {
   Measurements measured_;
   std::vector<SurveyedSite> sites_;
   std::vector<std::vector<double>> times_;  ///< nanoseconds by site and option, as in the table in use
+  double taken_out_ = 0;                    ///< KL of what structure left, uncoded
   double besides_products_ = 0;             ///< nanoseconds a token, learnt from drafts
   std::uint64_t overhead_ = 0;              ///< what the cheapest plan's directory has besides its sites
   CalibrationTokens text_;
@@ -482,6 +451,28 @@ class Fit {
   DamageFactors factors_;
 };
 
+/// Solved, and again without what is not worth its bytes; the better of the two.
+Result<Plan> solve(const FitRequest& request, std::uint64_t most, const Assembler& assembler, Journal& journal,
+                   const ExecuteOptions& options, const std::string& key) {
+  std::optional<StructureSpec> worthless;
+  Plan plan;
+  {
+    Fit fit(request, most, assembler, journal, options, key);
+    SPARING_TRY(plan, fit.solve());
+    if (request.structure_method && !request.base.structure && plan.forecast.has(kPrice)) {
+      SPARING_TRY(worthless, fit.worth_taking_out(plan, *request.structure_method));
+    }
+  }
+  if (!worthless) return plan;
+  FitRequest without = request;
+  without.base.structure = std::move(worthless);
+  SPARING_TRY(Plan thinned, fit(without, assembler, journal, options));
+  const double whole = plan.forecast.at(kDraftDamage), less = thinned.forecast.at(kDraftDamage);
+  log_info("[fit] KL of drafts with the whole structure " + std::to_string(whole) + ", without what is not worth it " +
+           std::to_string(less));
+  return less < whole ? std::move(thinned) : std::move(plan);
+}
+
 }  // namespace
 
 Result<Plan> fit(const FitRequest& request, const Assembler& assembler, Journal& journal,
@@ -490,8 +481,14 @@ Result<Plan> fit(const FitRequest& request, const Assembler& assembler, Journal&
   if (const auto noted = journal.note(key)) {
     if (auto plan = plan_from_json(*noted); plan.ok()) return plan;
   }
-  SPARING_TRY(const std::uint64_t most, most_bytes(request.budgets, assembler.checkpoint().config()));
-  SPARING_TRY(Plan plan, Fit(request, most, assembler, journal, options, key).solve());
+  std::optional<Assembler> thinned;
+  if (request.base.structure) {
+    SPARING_TRY(auto checkpoint, restructured(*request.base.structure, assembler, request.base.seed, journal, options));
+    SPARING_TRY(thinned, Assembler::create(std::move(checkpoint), assembler.model_hash(), assembler.original_ptr()));
+  }
+  const Assembler& target = thinned ? *thinned : assembler;
+  SPARING_TRY(const std::uint64_t most, most_bytes(request.budgets, target.checkpoint().config()));
+  SPARING_TRY(Plan plan, solve(request, most, target, journal, options, key));
   SPARING_CHECK_OK(journal.keep_note(key, plan_to_json(plan)));
   return plan;
 }

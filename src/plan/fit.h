@@ -27,6 +27,8 @@ struct FitRequest {
   std::vector<std::string> methods, embed_methods;
   std::optional<std::int32_t> bits, group, embed_bits, embed_group;
   std::int64_t generations = 0;  ///< of the search on true damage
+  /// By which method channels, heads and layers may be taken out where that is worth it; nothing: none are.
+  std::optional<std::string> structure_method;
   /// Further settings of the linear weights (--param), overrides, calibration and seed. Its methods, bits and groups
   /// are the solver's to fill in; overrides pin or limit (plan/options.h).
   ComposeRequest base;
@@ -43,7 +45,10 @@ Plan plan_with(const FitRequest& request, const Assembler& assembler, const std:
 /// Everything that decides the answer, as a key for the journal's notes.
 std::string fit_key(const FitRequest& request, const std::string& model_hash);
 
-/// Measures and solves. What was found is noted in the journal, so that a restarted run does not measure again. The
+/// Measures and solves. Where structure may go too, the allocation without it sets the price of a byte; what costs less
+/// than its bytes are worth is taken out, the rest is solved again, and the better plan by measured drafts is returned.
+/// `assembler` is of the whole model, also where the request says what is taken out.
+/// What was found is noted in the journal, so that a restarted run does not measure again. The
 /// plan comes back bound and predicted, its budgets and forecast filled in. Errors: budgets that cannot be met (the
 /// message has what comes nearest), a program without the lab.
 Result<Plan> fit(const FitRequest& request, const Assembler& assembler, Journal& journal,

@@ -6,6 +6,7 @@
 #include "plan/heal_spec.h"
 #include "plan/lossless.h"
 #include "plan/measurements.h"
+#include "plan/structure_spec.h"
 
 namespace sparing {
 namespace {
@@ -75,10 +76,11 @@ Result<std::vector<SurveyedSite>> list_options(const FitRequest& request, const 
 Plan plan_with(const FitRequest& request, const Assembler& assembler, const std::vector<SurveyedSite>& sites,
                const std::vector<SiteOption>& chosen) {
   Plan plan;
-  plan.model = assembler.checkpoint().path().filename().string();
+  plan.model = assembler.original().path().filename().string();
   plan.model_hash = assembler.model_hash();
   plan.seed = request.base.seed;
   plan.calibration = request.base.calibration;
+  plan.structure = request.base.structure;
   plan.heal = request.base.heal;
   for (std::size_t i = 0; i < sites.size(); ++i) {
     plan.sites.push_back(
@@ -106,6 +108,8 @@ std::string fit_key(const FitRequest& request, const std::string& model_hash) {
               {"tokens", request.base.calibration.tokens},
               {"length", request.base.calibration.length},
               {"self", request.base.calibration.self}};
+  if (request.structure_method) key["structure_method"] = *request.structure_method;
+  if (request.base.structure) key["structure"] = structure_recipe(*request.base.structure);
   if (request.base.heal) key["heal"] = heal_recipe(*request.base.heal);
   for (const SiteOverride& change : request.base.overrides) {
     key["overrides"].push_back({{"pattern", change.pattern}, {"settings", change.settings}});

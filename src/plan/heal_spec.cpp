@@ -38,12 +38,7 @@ Json heal_to_json(const HealSpec& spec) {
 }
 
 Json heal_recipe(const HealSpec& spec) {
-  Json texts = Json::array();
-  for (const CalibrationFile& file : spec.text.files) texts.push_back(file.sha256);
-  Json json = {{"self", spec.text.self},
-               {"texts", std::move(texts)},
-               {"tokens", spec.text.tokens},
-               {"length", spec.text.length}};
+  Json json = text_recipe(spec.text);
   json.update(settings_of(spec));
   return json;
 }

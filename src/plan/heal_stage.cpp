@@ -106,12 +106,13 @@ std::vector<std::vector<Token>> windows_of(const std::vector<Token>& text, std::
 Result<HealedModel> heal_plan(const Plan& plan, const Assembler& assembler, const BlockStore& store, Journal& journal,
                               const ExecuteOptions& execution) {
   const HealSpec& spec = *plan.heal;
-  SPARING_TRY(CalibrationTokens text, calibration_tokens(spec.text, assembler.checkpoint_ptr(), assembler.model_hash(),
+  SPARING_TRY(CalibrationTokens text, calibration_tokens(spec.text, assembler.original_ptr(), assembler.model_hash(),
                                                          plan.seed, execution.threads, &journal));
   SPARING_TRY(const auto tokenizer, Tokenizer::load(assembler.checkpoint().tokenizer()));
   // Sampled text already begins as the model's does.
   const Token bos = !spec.text.self && tokenizer->adds_bos() ? tokenizer->bos() : -1;
-  HealProblem problem{.original = assembler.checkpoint(),
+  HealProblem problem{.original = assembler.original(),
+                      .source = &assembler.checkpoint(),
                       .weights = {},
                       .sequences = std::move(text.sequences),
                       .held_out = windows_of(text.held_out, spec.text.length, bos),

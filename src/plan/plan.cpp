@@ -5,13 +5,15 @@
 #include "base/sha256.h"
 #include "base/units.h"
 #include "plan/heal_spec.h"
+#include "plan/plan_fields.h"
+#include "plan/structure_spec.h"
 
 namespace sparing {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-Json params_object(const ParamList& params) {
+Json texts_of(const ParamList& params) {
   Json object = Json::object();
   for (const auto& [name, value] : params) object[name] = value;
   return object;
@@ -25,7 +27,7 @@ std::string recipe_json(const Plan& plan) {
   Json choices = Json::array();
   std::map<std::string, std::size_t> index;
   for (const SiteChoice& site : plan.sites) {
-    Json choice = {{"kind", site.kind}, {"method", site.method}, {"params", params_object(site.params)}};
+    Json choice = {{"kind", site.kind}, {"method", site.method}, {"params", texts_of(site.params)}};
     const auto [found, added] = index.try_emplace(choice.dump(), choices.size());
     if (added) {
       choice["sites"] = Json::array();
@@ -33,15 +35,11 @@ std::string recipe_json(const Plan& plan) {
     }
     choices[found->second]["sites"].push_back(site.site);
   }
-  Json texts = Json::array();
-  for (const CalibrationFile& file : plan.calibration.files) texts.push_back(file.sha256);
   Json recipe = {{"version", kPlanVersion}, {"model_hash", plan.model_hash}, {"seed", plan.seed}};
   if (plan.calibration.tokens > 0) {
-    recipe["calibration"] = {{"self", plan.calibration.self},
-                             {"texts", std::move(texts)},
-                             {"tokens", plan.calibration.tokens},
-                             {"length", plan.calibration.length}};
+    recipe["calibration"] = text_recipe(plan.calibration);
   }
+  if (plan.structure) recipe["structure"] = structure_recipe(*plan.structure);
   if (plan.heal) recipe["heal"] = heal_recipe(*plan.heal);
   recipe["choices"] = std::move(choices);
   return recipe.dump(-1, ' ', false, Json::error_handler_t::replace);

@@ -55,6 +55,24 @@ struct HealSpec {
   bool operator==(const HealSpec&) const = default;
 };
 
+/// What stays of a layer.
+struct LayerStructure {
+  std::int64_t layer = 0;      ///< in the source
+  std::int64_t ffn = -1;       ///< channels of the feed-forward layer; -1: all
+  std::int64_t kv_heads = -1;  ///< key-value heads, with their query heads; -1: all
+  bool dropped = false;        ///< nothing stays: the layer's input is its output
+  bool operator==(const LayerStructure&) const = default;
+};
+/// What is taken out of the model before its weights are coded (plan/structure_spec.h). The plan's sites are those of
+/// the model that this leaves, its layers counted anew.
+struct StructureSpec {
+  std::string method;  ///< which channels and heads go first: a registered method of structure
+  ParamList params;
+  CalibrationSpec text;                ///< that it looks at
+  std::vector<LayerStructure> layers;  ///< those that change, ascending
+  bool operator==(const StructureSpec&) const = default;
+};
+
 /// What a site would have next if its share of the budget grew.
 struct RunnerUp {
   std::string method;
@@ -81,12 +99,13 @@ struct Plan {
   std::uint64_t seed = 0;
   Costs budgets;  ///< empty: none asked
   CalibrationSpec calibration;
-  std::optional<HealSpec> heal;   ///< after all sites are coded
-  std::vector<SiteChoice> sites;  ///< in the model's order
-  Costs totals;                   ///< predicted; "weights" counts every byte of the finished directory
-  std::optional<double> damage;   ///< KL of the whole plan on the calibration text, where measured
-  std::int64_t context = 0;       ///< positions that a budget of ram is for; 0: what the runtime takes by itself
-  Forecast forecast = {};         ///< of a plan that a solver made
+  std::optional<StructureSpec> structure;  ///< before any site is coded
+  std::optional<HealSpec> heal;            ///< after all sites are coded
+  std::vector<SiteChoice> sites;           ///< in the model's order
+  Costs totals;                            ///< predicted; "weights" counts every byte of the finished directory
+  std::optional<double> damage;            ///< KL of the whole plan on the calibration text, where measured
+  std::int64_t context = 0;  ///< positions that a budget of ram is for; 0: what the runtime takes by itself
+  Forecast forecast = {};    ///< of a plan that a solver made
   bool operator==(const Plan&) const = default;
 };
 

@@ -23,5 +23,10 @@ Result<double> real_of(const nlohmann::ordered_json& value, const std::string& w
 /// self, files, tokens and length of an object whose fields have been checked.
 Result<CalibrationSpec> text_spec_of(const nlohmann::ordered_json& value, const std::string& where);
 nlohmann::ordered_json text_spec_to_json(const CalibrationSpec& spec);
+/// What of it decides the output: texts by their hashes.
+nlohmann::ordered_json text_recipe(const CalibrationSpec& spec);
+/// Parameters as a person writes them (8, 0.01, true, "mse") to the strings that Params::make takes, and back.
+Result<ParamList> params_of(const nlohmann::ordered_json& value, const std::string& where);
+nlohmann::ordered_json params_object(const ParamList& params);
 
 }  // namespace sparing

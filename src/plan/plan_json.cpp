@@ -8,6 +8,7 @@
 #include "plan/heal_spec.h"
 #include "plan/plan.h"
 #include "plan/plan_fields.h"
+#include "plan/structure_spec.h"
 
 namespace sparing {
 
@@ -82,7 +83,8 @@ Result<Costs> costs_of(const Json& value, const std::string& where) {
   return costs;
 }
 
-/// Parameters as a person writes them (8, 0.01, true, "mse") to the strings that Params::make takes.
+}  // namespace
+
 Result<ParamList> params_of(const Json& value, const std::string& where) {
   if (!value.is_object()) return plan_error(where, shown(value) + " is not an object");
   ParamList params;
@@ -102,6 +104,8 @@ Result<ParamList> params_of(const Json& value, const std::string& where) {
   }
   return params;
 }
+
+namespace {
 
 bool is_sha256(const std::string& text) {
   return text.size() == 64 &&
@@ -190,11 +194,15 @@ Json plain_value(const std::string& text) {
   return text;
 }
 
+}  // namespace
+
 Json params_object(const ParamList& params) {
   Json object = Json::object();
   for (const auto& [name, value] : params) object[name] = plain_value(value);
   return object;
 }
+
+namespace {
 
 Json costs_object(const Costs& costs) {
   Json object = Json::object();
@@ -212,6 +220,12 @@ Json text_spec_to_json(const CalibrationSpec& spec) {
   return {{"self", spec.self}, {"files", std::move(files)}, {"tokens", spec.tokens}, {"length", spec.length}};
 }
 
+Json text_recipe(const CalibrationSpec& spec) {
+  Json texts = Json::array();
+  for (const CalibrationFile& file : spec.files) texts.push_back(file.sha256);
+  return {{"self", spec.self}, {"texts", std::move(texts)}, {"tokens", spec.tokens}, {"length", spec.length}};
+}
+
 std::string plan_to_json(const Plan& plan) {
   Json totals = costs_object(plan.totals);
   if (plan.damage) totals["damage"] = *plan.damage;
@@ -226,6 +240,7 @@ std::string plan_to_json(const Plan& plan) {
   text += line("seed", plan.seed);
   text += line("budgets", costs_object(plan.budgets));
   text += line("calibration", text_spec_to_json(plan.calibration));
+  if (plan.structure) text += line("structure", structure_to_json(*plan.structure));
   if (plan.heal) text += line("heal", heal_to_json(*plan.heal));
   text += line("totals", totals);
   if (plan.context > 0) text += line("context", plan.context);
@@ -273,8 +288,9 @@ Result<Plan> plan_from_json(std::string_view text) {
   if (version != kPlanVersion) {
     return plan_error("version", std::to_string(version) + " is unknown: this build reads version 1");
   }
-  SPARING_CHECK_OK(check_fields(root, "top level", {"version", "model_hash", "sites"},
-                                {"model", "seed", "budgets", "calibration", "heal", "totals", "context", "forecast"}));
+  SPARING_CHECK_OK(
+      check_fields(root, "top level", {"version", "model_hash", "sites"},
+                   {"model", "seed", "budgets", "calibration", "structure", "heal", "totals", "context", "forecast"}));
   Plan plan;
   SPARING_TRY(plan.model_hash, text_of(root["model_hash"], "model_hash"));
   if (root.contains("model")) {
@@ -288,6 +304,9 @@ Result<Plan> plan_from_json(std::string_view text) {
   }
   if (root.contains("calibration")) {
     SPARING_TRY(plan.calibration, calibration_of(root["calibration"]));
+  }
+  if (root.contains("structure")) {
+    SPARING_TRY(plan.structure, structure_from_json(root["structure"]));
   }
   if (root.contains("heal")) {
     SPARING_TRY(plan.heal, heal_from_json(root["heal"]));

@@ -22,6 +22,7 @@ Plan sample() {
                 {"layers.0.attn.k", "weight", "gptq", params, {{"weights", 64}}, std::nullopt}};
   plan.totals["weights"] = 1500;
   plan.damage = 0.25;
+  plan.structure = StructureSpec{"ziplm", {{"damping", "0.02"}}, plan.calibration, {{0, 64, -1, false}}};
   return plan;
 }
 
@@ -70,6 +71,7 @@ TEST(Plan, HashFollowsWhatDecidesTheOutputAndNothingElse) {
   EXPECT_TRUE(changed([](Plan& p) { p.calibration.tokens = 4097; }));
   EXPECT_TRUE(changed([](Plan& p) { p.sites[2].params[0].second = "3"; }));
   EXPECT_TRUE(changed([](Plan& p) { p.sites[2].method = "rtn"; }));
+  EXPECT_TRUE(changed([](Plan& p) { p.structure = StructureSpec{"ziplm", {}, p.calibration, {{2, 64, -1, false}}}; }));
 }
 
 TEST(Plan, RecipeStaysSmall) {
@@ -79,7 +81,7 @@ TEST(Plan, RecipeStaysSmall) {
     site.site = "layers." + std::to_string(i) + ".attn.q";
     plan.sites.push_back(site);
   }
-  EXPECT_LT(recipe_json(plan).size(), 1200u);
+  EXPECT_LT(recipe_json(plan).size(), 1300u);
 }
 
 struct Hostile {
