@@ -51,6 +51,13 @@ Json summary_json(const ExecuteSummary& summary, const Plan& plan, const Options
                     {"held_out_kl", {h.held_out_before, h.held_out_after}},
                     {"trained_kl", {h.trained_before, h.trained_after}}};
   }
+  if (summary.finished) {
+    json["forecast"] = plan.forecast.values;
+    json["finished"] = {{"tokens_per_second", summary.finished->tokens_per_second},
+                        {"coding_seconds", summary.coding_seconds},
+                        {"heal_seconds", summary.heal_seconds}};
+    if (summary.finished->damage) json["finished"]["damage"] = *summary.finished->damage;
+  }
   json["blocks"] = summary.blocks;
   json["resumed_blocks"] = summary.resumed;
   json["calibration_tokens"] = summary.calibration_tokens;
@@ -70,7 +77,7 @@ Json summary_json(const ExecuteSummary& summary, const Plan& plan, const Options
   return json;
 }
 
-std::string summary_text(const ExecuteSummary& summary, const Options& o, std::uint64_t source) {
+std::string summary_text(const ExecuteSummary& summary, const Plan& plan, const Options& o, std::uint64_t source) {
   Table table({"codec", ">bytes", ">share"});
   for (const auto& [codec, bytes] : summary.ledger) {
     table.row({codec, format_count(bytes),
@@ -88,8 +95,8 @@ std::string summary_text(const ExecuteSummary& summary, const Options& o, std::u
              significant(h.held_out_before) + " -> " + significant(h.held_out_after) + ", on trained text " +
              significant(h.trained_before) + " -> " + significant(h.trained_after) + ".\n";
   }
-  return table.text() + healed + "\n" + o.out + ": " + format_duration(summary.seconds) + ", peak memory " +
-         format_bytes(peak_resident_bytes()) + ".\n";
+  return table.text() + healed + outcome_text(plan, summary) + "\n" + o.out + ": " + format_duration(summary.seconds) +
+         ", peak memory " + format_bytes(peak_resident_bytes()) + ".\n";
 }
 
 Status compress(const Options& o, const Session& session) {
@@ -137,7 +144,7 @@ Status compress(const Options& o, const Session& session) {
   if (!session.common.json) note(session, forecast_text(plan));
   SPARING_TRY(const ExecuteSummary summary, execute(plan, sites, assembler, journal, out, execution));
   if (session.common.json) return print_json(summary_json(summary, plan, o, source));
-  return print(summary_text(summary, o, source));
+  return print(summary_text(summary, plan, o, source));
 }
 
 }  // namespace

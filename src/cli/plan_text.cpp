@@ -40,6 +40,10 @@ std::string forecast_text(const Plan& plan) {
   if (f.has(kDraftDamage)) {
     table.row({"damage (KL) of drafts", significant(f.at(kDraftDamage)), "", "measured on held-out text"});
   }
+  if (f.has(kFinishedDamage)) {
+    table.row({"damage (KL) when finished", significant(f.at(kFinishedDamage)), "25 %",
+               plan.heal ? "before healing, which lowers it" : "drafts, less what the final coding makes up for"});
+  }
   if (f.has(kPrice)) {
     table.row({"KL that one more MiB buys", significant(f.at(kPrice)), percent(f.at(kDamageError)), "modelled"});
   }
@@ -52,6 +56,29 @@ std::string forecast_text(const Plan& plan) {
   if (f.has(kPeakBytes)) {
     table.row(
         {"peak memory of coding", format_bytes(static_cast<std::uint64_t>(f.at(kPeakBytes))), "30 %", "modelled"});
+  }
+  return "\n" + table.text();
+}
+
+std::string outcome_text(const Plan& plan, const ExecuteSummary& summary) {
+  const Forecast& f = plan.forecast;
+  if (!summary.finished) return "";
+  const FinishedMeasures& now = *summary.finished;
+  Table table({"", ">expected", ">finished"});
+  table.row({"bytes", format_count(plan.totals.at(std::string(kWeights))), format_count(summary.bytes)});
+  table.row({"decoding, tok/s", f.has(kTokensPerSecond) ? significant(f.at(kTokensPerSecond)) : "",
+             significant(now.tokens_per_second)});
+  if (now.damage) {
+    const bool healed = summary.heal.has_value();
+    table.row({"KL on held-out text" + std::string(healed ? ", healed" : ""),
+               f.has(kFinishedDamage) ? significant(f.at(kFinishedDamage)) + (healed ? " before" : "") : "",
+               significant(*now.damage)});
+  }
+  if (f.has(kCodingSeconds) && summary.resumed == 0) {
+    table.row({"coding", format_duration(f.at(kCodingSeconds)), format_duration(summary.coding_seconds)});
+  }
+  if (f.has(kHealSeconds) && summary.heal) {
+    table.row({"healing", format_duration(f.at(kHealSeconds)), format_duration(summary.heal_seconds)});
   }
   return "\n" + table.text();
 }

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "plan/execute.h"
 #include "plan/sites.h"
 
 namespace sparing::cli {
@@ -14,5 +15,8 @@ std::string plan_table(const Plan& plan, const std::vector<BoundSite>& sites, st
 
 /// What to expect of a plan that a solver made, how sure that is, and whence it is known; empty for others.
 std::string forecast_text(const Plan& plan);
+
+/// The same beside what it came to; empty for plans that no solver made.
+std::string outcome_text(const Plan& plan, const ExecuteSummary& summary);
 
 }  // namespace sparing::cli

@@ -9,6 +9,14 @@
 
 namespace sparing {
 
+std::int64_t meter_windows(std::int32_t vocab, std::int64_t context) {
+  constexpr std::uint64_t kReferenceBytes = std::uint64_t{512} << 20;
+  constexpr std::int64_t kFewest = 2, kMost = 16;
+  const std::uint64_t each = static_cast<std::uint64_t>(vocab) *
+                             static_cast<std::uint64_t>(std::max<std::int64_t>(context / 2, 1)) * sizeof(float);
+  return std::clamp(static_cast<std::int64_t>(kReferenceBytes / each), kFewest, kMost);
+}
+
 Result<std::unique_ptr<DamageMeter>> DamageMeter::create(std::shared_ptr<const Checkpoint> original,
                                                          std::shared_ptr<const Checkpoint> checkpoint,
                                                          std::span<const Token> text, std::int64_t context,

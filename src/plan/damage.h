@@ -15,6 +15,9 @@
 
 namespace sparing {
 
+/// Windows of a context whose logits, scored half of each, take at most half a GiB: 2 to 16.
+std::int64_t meter_windows(std::int32_t vocab, std::int64_t context);
+
 class DamageMeter {
  public:
   /// Runs the original over at most `windows` windows of `context` tokens and keeps its logits, in an unnamed file in

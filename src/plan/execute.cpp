@@ -12,12 +12,18 @@
 #include "base/log.h"
 #include "base/progress.h"
 #include "base/units.h"
+#include "plan/finished.h"
 #include "plan/heal_stage.h"
 
 namespace sparing {
 namespace {
 
 namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+double since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 /// The journal and the directory built from it exist side by side for a moment.
 Status check_disk(const fs::path& out, std::uint64_t bytes) {
@@ -44,6 +50,18 @@ bool estimated(const BoundSite& site) {
   return site.method != nullptr && site.method->estimates;
 }
 
+/// The plan was within what was asked by its drafts; the finished model may still miss it by a tenth.
+void warn_of_speed(const Plan& plan, const FinishedMeasures& finished) {
+  const auto limit = plan.budgets.find(kTokenTime);
+  if (limit == plan.budgets.end() || !(finished.tokens_per_second > 0)) return;
+  const double allowed = static_cast<double>(limit->second) * 1.05;
+  if (1e9 / finished.tokens_per_second <= allowed) return;
+  log_warning("[compress] speed: " + std::to_string(static_cast<std::int64_t>(finished.tokens_per_second)) +
+              " tok/s measured, and the plan promised " +
+              std::to_string(static_cast<std::int64_t>(1e9 / static_cast<double>(limit->second))) +
+              ": measure again on a quiet machine (sparing bench), or ask for more than is needed");
+}
+
 Result<ExecuteSummary> run(const Plan& plan, const std::vector<BoundSite>& sites, const Assembler& assembler,
                            Journal& journal, const ExecuteOptions& options) {
   ExecuteSummary summary;
@@ -57,6 +75,7 @@ Result<ExecuteSummary> run(const Plan& plan, const std::vector<BoundSite>& sites
     log_info("[compress] going on where an earlier run stopped: " + std::to_string(summary.resumed) + " of " +
              std::to_string(summary.blocks) + " blocks are finished");
   }
+  auto start = Clock::now();
   if (summary.resumed < summary.blocks) {
     CalibrationTokens text;
     if (plan.calibration.tokens > 0) {
@@ -67,11 +86,14 @@ Result<ExecuteSummary> run(const Plan& plan, const std::vector<BoundSite>& sites
     SPARING_CHECK_OK(code_blocks(plan, assembler, text.sequences, store, options));
   }
 
+  summary.coding_seconds = since(start);
   HealedModel healed;
+  start = Clock::now();
   if (plan.heal) {
     if (!options.heal) return usage_error("[compress] this program cannot heal: use sparing-lab");
     SPARING_TRY(healed, options.heal(plan, assembler, store, journal, options));
     summary.heal = healed.outcome;
+    summary.heal_seconds = since(start);
   }
   std::vector<std::pair<std::string, CodedWeight>> weights;
   for (std::size_t i = 0; i < sites.size(); ++i) {
@@ -113,6 +135,10 @@ Result<ExecuteSummary> run(const Plan& plan, const std::vector<BoundSite>& sites
   std::uint64_t coded = 0;
   for (const auto& [codec, bytes] : summary.ledger) coded += bytes;
   summary.ledger["other"] = summary.bytes - std::min(summary.bytes, coded);
+  if (!plan.forecast.values.empty()) {
+    SPARING_TRY(summary.finished, measure_finished(plan, assembler, staging, journal, options));
+    warn_of_speed(plan, *summary.finished);
+  }
   SPARING_CHECK_OK(journal.publish());
   return summary;
 }
@@ -153,7 +179,7 @@ Status code_blocks(const Plan& plan, const Assembler& assembler, const std::vect
 
 Result<ExecuteSummary> execute(const Plan& plan, const std::vector<BoundSite>& sites, const Assembler& assembler,
                                Journal& journal, const fs::path& out, const ExecuteOptions& options) {
-  const auto start = std::chrono::steady_clock::now();
+  const auto start = Clock::now();
   if (const auto total = plan.totals.find(kWeights); total != plan.totals.end()) {
     SPARING_CHECK_OK(check_disk(out, total->second));
   }
@@ -169,7 +195,7 @@ Result<ExecuteSummary> execute(const Plan& plan, const std::vector<BoundSite>& s
     if (journal.holds_work()) error.message += "; " + std::string(kKept);
     return error;
   }
-  summary->seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  summary->seconds = since(start);
   return summary;
 }
 

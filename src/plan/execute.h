@@ -58,6 +58,12 @@ struct HealOutcome {
   double tokens_per_s = 0;
 };
 
+/// What the finished directory has come to (plan/finished.h).
+struct FinishedMeasures {
+  double tokens_per_second = 0;
+  std::optional<double> damage;  ///< mean KL a token on held-out text; nothing where the plan has no text
+};
+
 /// How one site came out.
 struct SiteOutcome {
   std::string site, codec;  ///< codec: describe() of the terms
@@ -72,7 +78,8 @@ struct ExecuteSummary {
   std::size_t blocks = 0, resumed = 0;          ///< all, and those an earlier run had finished
   std::int64_t calibration_tokens = 0;
   std::optional<HealOutcome> heal;
-  double seconds = 0;
+  std::optional<FinishedMeasures> finished;  ///< where a solver made the plan
+  double coding_seconds = 0, heal_seconds = 0, seconds = 0;
 };
 
 /// `plan` is bound, predicted and within its budgets. On success `out` exists and the journal is gone. On failure the

@@ -7,9 +7,9 @@
 namespace sparing {
 
 Result<Forecast> forecast_from_json(const nlohmann::ordered_json& json) {
-  constexpr std::string_view known[] = {kDamage,    kDamageError,     kDraftDamage, kDraftDamageError,
-                                        kPrice,     kTokensPerSecond, kResident,    kCodingSeconds,
-                                        kPeakBytes, kHealSeconds};
+  constexpr std::string_view known[] = {kDamage,    kDamageError,     kDraftDamage,   kDraftDamageError,
+                                        kPrice,     kTokensPerSecond, kResident,      kCodingSeconds,
+                                        kPeakBytes, kHealSeconds,     kFinishedDamage};
   if (!json.is_object()) return input_error("[plan] forecast: is not an object");
   Forecast forecast;
   for (const auto& [name, value] : json.items()) {

@@ -29,6 +29,8 @@ struct Forecast {
 inline constexpr std::string_view kDamage = "damage", kDamageError = "damage_error";
 /// The same measured on drafts of all sites: coded with the original's statistics and without polish.
 inline constexpr std::string_view kDraftDamage = "draft_damage", kDraftDamageError = "draft_damage_error";
+/// What the finished model is expected to measure there, before healing: final coding corrects and polishes.
+inline constexpr std::string_view kFinishedDamage = "finished_damage";
 /// KL that one more MiB of weights would buy.
 inline constexpr std::string_view kPrice = "kl_per_mib";
 inline constexpr std::string_view kTokensPerSecond = "tokens_per_second";

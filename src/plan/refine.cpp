@@ -37,8 +37,7 @@ Result<Choice> refine(const Refinement& refinement, const Choice& start) {
   };
   problem.budget = refinement.budget;
   problem.offspring = kOffspring;
-  problem.stages = {
-      {2, kSecondStage}, {std::min<std::int64_t>(8, refinement.windows), 1}, {refinement.windows, 1}};
+  problem.stages = {{2, kSecondStage}, {std::min<std::int64_t>(8, refinement.windows), 1}, {refinement.windows, 1}};
   problem.generations = refinement.generations;
   problem.seed = refinement.seed;
   Progress progress("searching", refinement.generations * static_cast<std::int64_t>(kOffspring + kSecondStage + 2),

@@ -27,7 +27,8 @@ std::map<std::string, Task> tasks_of(const StructureSpec& spec, const ModelConfi
   for (const LayerStructure& layer : spec.layers) {
     const std::int64_t span = inputs_per_kv_head(config, layer.layer);
     if (layer.dropped || layer.ffn >= 0) tasks[channels_site(layer.layer)] = {1, layer.dropped ? 0 : layer.ffn};
-    if (layer.dropped || layer.kv_heads >= 0) tasks[heads_site(layer.layer)] = {span, layer.dropped ? 0 : layer.kv_heads};
+    if (layer.dropped || layer.kv_heads >= 0)
+      tasks[heads_site(layer.layer)] = {span, layer.dropped ? 0 : layer.kv_heads};
   }
   return tasks;
 }
@@ -84,8 +85,7 @@ class StructureCoder final : public OriginalCoder {
                         math::rows_of(static_cast<const float*>(inputs.data()), cols), cross.data(), cols, pool_);
       std::vector<std::int32_t> kept;
       for (const std::int32_t group : thinned.kept) {
-        for (std::int64_t i = 0; i < task.span; ++i)
-          kept.push_back(static_cast<std::int32_t>(group * task.span + i));
+        for (std::int64_t i = 0; i < task.span; ++i) kept.push_back(static_cast<std::int32_t>(group * task.span + i));
       }
       SPARING_TRY(const std::vector<float> fitted,
                   math::fit_on_inputs(cross, rows, h, cols, kept, params_.real("damping"), pool_));
@@ -259,8 +259,9 @@ Result<std::shared_ptr<const Checkpoint>> restructured(const StructureSpec& spec
   std::error_code ignored;
   if (!fs::exists(folder, ignored)) {
     log_info("[structure] taking out what the plan leaves out");
-    SPARING_TRY(const CalibrationTokens text, calibration_tokens(spec.text, original.original_ptr(),
-                                                                 original.model_hash(), seed, options.threads, &journal));
+    SPARING_TRY(
+        const CalibrationTokens text,
+        calibration_tokens(spec.text, original.original_ptr(), original.model_hash(), seed, options.threads, &journal));
     const auto some = some_of(text.sequences, kStructureTokens);
     const nlohmann::ordered_json looked = {
         {"model", original.model_hash()}, {"seed", seed}, {"text", structure_recipe({"", {}, spec.text, {}})}};

@@ -34,7 +34,8 @@ CodedWeight zero_matrix(std::int64_t rows, std::int64_t cols);
 inline constexpr std::int64_t kStructureTokens = 8192;
 
 /// Runs the text through the model; every matrix is thinned by the method and fitted to the original's outputs, on the
-/// inputs that the thinned layers before it give. `sensitivity` weighs outputs. The same bits for any number of threads.
+/// inputs that the thinned layers before it give. `sensitivity` weighs outputs. The same bits for any number of
+/// threads.
 Result<ThinnedMatrices> take_out(const StructureSpec& spec, const Checkpoint& source,
                                  const std::vector<std::vector<Token>>& sequences, const Sensitivity& sensitivity,
                                  const ExecuteOptions& options);

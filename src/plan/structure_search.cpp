@@ -87,7 +87,10 @@ struct Step {
 class Search {
  public:
   Search(const StructureMarket& market, StructureSpec spec, std::map<std::string, Ladder> ladders)
-      : market_(market), spec_(std::move(spec)), ladders_(std::move(ladders)), config_(market.context.checkpoint.config()) {}
+      : market_(market),
+        spec_(std::move(spec)),
+        ladders_(std::move(ladders)),
+        config_(market.context.checkpoint.config()) {}
 
   Result<std::optional<StructureSpec>> run() {
     SPARING_CHECK_OK(measure_drops());
@@ -98,7 +101,8 @@ class Search {
       const double ratio = measured / std::max(expected_, 1e-12);
       log_debug("[structure] " + std::to_string(spec_.layers.size()) + " layers thinned, " +
                 std::to_string(static_cast<std::int64_t>(saved_)) + " bytes: KL " + std::to_string(expected_) +
-                " expected, " + std::to_string(measured) + " measured, worth " + std::to_string(market_.price * saved_));
+                " expected, " + std::to_string(measured) + " measured, worth " +
+                std::to_string(market_.price * saved_));
       if (measured < market_.price * saved_ && ratio < kNear) return std::optional(spec_);
       factor_ *= std::clamp(ratio, 0.25, 16.0);
     }
@@ -115,9 +119,7 @@ class Search {
     return sum;
   }
   double ffn_bytes(std::int64_t layer) const { return bytes(layer, {"mlp.gate", "mlp.up", "mlp.down"}); }
-  double attention_bytes(std::int64_t layer) const {
-    return bytes(layer, {"attn.q", "attn.k", "attn.v", "attn.o"});
-  }
+  double attention_bytes(std::int64_t layer) const { return bytes(layer, {"attn.q", "attn.k", "attn.v", "attn.o"}); }
 
   /// The best number of groups to leave out; none where none is worth it.
   std::optional<Step> best(const std::string& site, std::int64_t groups, std::int64_t step, double all_bytes) const {
@@ -143,7 +145,8 @@ class Search {
       const LayerConfig& shape = config_.layers[i];
       const std::int64_t odd = shape.ffn % kChannelStep;
       // The last block of channels may be ragged: then none is gained by less than a block.
-      const auto channels = odd == 0 ? best(channels_site(layer), shape.ffn, kChannelStep, ffn_bytes(layer)) : std::nullopt;
+      const auto channels =
+          odd == 0 ? best(channels_site(layer), shape.ffn, kChannelStep, ffn_bytes(layer)) : std::nullopt;
       const auto heads = best(heads_site(layer), shape.kv_heads, 1, attention_bytes(layer));
       double damage = 0, saved = 0;
       for (const auto& step : {channels, heads}) {
@@ -188,16 +191,14 @@ class Search {
       }
       SPARING_TRY(drops_[layer], market_.measure("without layer " + std::to_string(layer), zeros));
       log_debug("[structure] without layer " + std::to_string(layer) + ": KL " + std::to_string(drops_[layer]) +
-                ", its bytes are worth " +
-                std::to_string(market_.price * (ffn_bytes(layer) + attention_bytes(layer))));
+                ", its bytes are worth " + std::to_string(market_.price * (ffn_bytes(layer) + attention_bytes(layer))));
     }
     return {};
   }
 
   Result<double> damage_of_choice() {
-    SPARING_TRY(const ThinnedMatrices thinned,
-                take_out(spec_, market_.context.checkpoint, market_.context.sequences, market_.context.sensitivity,
-                         market_.context.options));
+    SPARING_TRY(const ThinnedMatrices thinned, take_out(spec_, market_.context.checkpoint, market_.context.sequences,
+                                                        market_.context.sensitivity, market_.context.options));
     Weights weights;
     std::string what = "thinned";
     for (const auto& [site, matrix] : thinned) {

@@ -15,11 +15,10 @@ namespace sparing {
 
 struct StructureMarket {
   const SurveyContext& context;
-  double price = 0;  ///< KL that one more byte buys, at the best allocation without structure
+  double price = 0;                            ///< KL that one more byte buys, at the best allocation without structure
   std::map<std::string, std::uint64_t> bytes;  ///< of each site in it
   /// Measured KL of the model with these weights in place of its own; `what` names the measurement.
-  std::function<Result<double>(const std::string& what,
-                               const std::map<std::string, CodedWeight, std::less<>>& weights)>
+  std::function<Result<double>(const std::string& what, const std::map<std::string, CodedWeight, std::less<>>& weights)>
       measure;
 };
 

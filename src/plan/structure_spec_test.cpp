@@ -26,7 +26,10 @@ std::string message_of(const Error& error) {
 }
 
 StructureSpec some() {
-  return {"ziplm", {{"damping", "0.02"}}, {true, {}, 4096, 256}, {{0, 64, -1, false}, {1, -1, -1, true}, {2, -1, 1, false}}};
+  return {"ziplm",
+          {{"damping", "0.02"}},
+          {true, {}, 4096, 256},
+          {{0, 64, -1, false}, {1, -1, -1, true}, {2, -1, 1, false}}};
 }
 
 TEST(StructureSpec, ReadsBackWhatItWrote) {
@@ -79,7 +82,8 @@ TEST(StructureSpec, RefusesDamagedJsonByName) {
 }
 
 TEST(Prune, PatternsNamePlacesAndLaterOnesWin) {
-  const auto layers = parse_prune({"layers.*.mlp=64", "layers.2.mlp=96", "layers.[12].attn=2", "layers.0=0"}, three_layers());
+  const auto layers =
+      parse_prune({"layers.*.mlp=64", "layers.2.mlp=96", "layers.[12].attn=2", "layers.0=0"}, three_layers());
   ASSERT_TRUE(layers.ok()) << layers.error().message;
   // Layer 2 has two key-value heads: nothing to take out there.
   const std::vector<LayerStructure> expected = {{0, -1, -1, true}, {1, 64, 2, false}, {2, 96, -1, false}};

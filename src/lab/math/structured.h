@@ -1,9 +1,9 @@
 #pragma once
 // Which groups of inputs a matrix can do without, and what the rest becomes: structured optimal brain surgery.
 //
-// With H = sum_t x_t x_t' of the inputs and rows r whose squared errors cost s_r, leaving the group M out costs at least
-// sum_r s_r w_rM ((H^-1)_MM)^-1 w_rM', and the other inputs make up for it by w_r -= w_rM ((H^-1)_MM)^-1 (H^-1)_M:
-// (Optimal Brain Surgeon, Hassibi and Stork 1993, for groups: ZipLM, arXiv:2302.04089).
+// With H = sum_t x_t x_t' of the inputs and rows r whose squared errors cost s_r, leaving the group M out costs at
+// least sum_r s_r w_rM ((H^-1)_MM)^-1 w_rM', and the other inputs make up for it by w_r -= w_rM ((H^-1)_MM)^-1
+// (H^-1)_M: (Optimal Brain Surgeon, Hassibi and Stork 1993, for groups: ZipLM, arXiv:2302.04089).
 
 #include <cstdint>
 #include <span>
@@ -31,8 +31,8 @@ struct GroupedWeight {
   std::int64_t groups() const { return cols / span; }
 };
 
-/// Takes out one group after the other, `most` of them: at each step the cheapest, or, where `order` names groups, those
-/// in that order. Errors: values that are not finite.
+/// Takes out one group after the other, `most` of them: at each step the cheapest, or, where `order` names groups,
+/// those in that order. Errors: values that are not finite.
 Result<GroupRanking> remove_groups(const GroupedWeight& problem, std::int64_t most, std::span<const std::int32_t> order,
                                    ThreadPool& pool);
 

@@ -58,7 +58,8 @@ double loss_of(const Planted& p, const std::vector<std::int32_t>& kept, const st
   for (std::int64_t r = 0; r < p.rows; ++r) {
     std::vector<double> e(p.weight.begin() + r * p.cols, p.weight.begin() + (r + 1) * p.cols);
     for (std::int64_t j = 0; j < n; ++j)
-      e[static_cast<std::size_t>(kept[static_cast<std::size_t>(j)])] -= static_cast<double>(fitted[static_cast<std::size_t>(r * n + j)]);
+      e[static_cast<std::size_t>(kept[static_cast<std::size_t>(j)])] -=
+          static_cast<double>(fitted[static_cast<std::size_t>(r * n + j)]);
     double row = 0;
     for (std::size_t i = 0; i < e.size(); ++i)
       for (std::size_t j = 0; j < e.size(); ++j) row += e[i] * e[j] * static_cast<double>(p.h[i * e.size() + j]);

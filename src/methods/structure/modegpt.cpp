@@ -1,5 +1,5 @@
-// MoDeGPT (arXiv:2408.09632), its part for feed-forward layers: the neurons with the highest ridge leverage stay, and the
-// matrix after them is fitted anew (Nystroem's approximation).
+// MoDeGPT (arXiv:2408.09632), its part for feed-forward layers: the neurons with the highest ridge leverage stay, and
+// the matrix after them is fitted anew (Nystroem's approximation).
 
 #include <algorithm>
 #include <numeric>

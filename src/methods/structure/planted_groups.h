@@ -16,14 +16,16 @@ struct Groups {
   std::int64_t rows, cols, span;
   std::vector<float> weight, moment;
 
-  /// Every fourth group of inputs is a mixture of the first few, with little of its own; the largest weights are theirs.
+  /// Every fourth group of inputs is a mixture of the first few, with little of its own; the largest weights are
+  /// theirs.
   Groups(std::int64_t r, std::int64_t c, std::int64_t width, std::uint64_t seed) : rows(r), cols(c), span(width) {
     Rng rng(seed);
     const auto n = static_cast<std::size_t>(cols), s = static_cast<std::size_t>(span);
     const auto mixed = [&](std::size_t j) { return j / s % 4 == 3; };
     const auto source = [&](std::size_t j) { return !mixed(j) && j < n / 8; };
     for (std::int64_t r = 0; r < rows; ++r)
-      for (std::size_t j = 0; j < n; ++j) weight.push_back(static_cast<float>((mixed(j) || source(j) ? 2 : 1) * rng.normal()));
+      for (std::size_t j = 0; j < n; ++j)
+        weight.push_back(static_cast<float>((mixed(j) || source(j) ? 2 : 1) * rng.normal()));
     std::vector<double> x(n), sum(n * n), mix(n * n);
     for (double& m : mix) m = 0.4 * rng.normal();
     for (int token = 0; token < 600; ++token) {
