@@ -90,8 +90,8 @@ Result<CalibrationSpec> describe_calibration(const std::vector<std::string>& sou
   return spec;
 }
 
-Result<CalibrationTokens> read_calibration(const CalibrationSpec& spec, const Tokenizer& tokenizer,
-                                           std::uint64_t seed) {
+Result<CalibrationTokens> read_calibration(const CalibrationSpec& spec, const Tokenizer& tokenizer, std::uint64_t seed,
+                                           ShortText if_short) {
   std::vector<Token> tokens;
   std::string names;
   for (const CalibrationFile& entry : spec.files) {
@@ -116,7 +116,7 @@ Result<CalibrationTokens> read_calibration(const CalibrationSpec& spec, const To
   const std::int64_t held = total / 10 >= spec.length ? total / 10 : 0;
   const std::int64_t wanted = spec.tokens / spec.length,
                      there = std::max<std::int64_t>(1, (total - held) / spec.length);
-  if (wanted > there) {
+  if (wanted > there && if_short == ShortText::warn) {
     log_warning("[calibrate] " + names + " has " + std::to_string(total) + " tokens: " + std::to_string(there) +
                 " sequences of " + std::to_string(spec.length) + " instead of " + std::to_string(wanted));
   }
@@ -186,12 +186,12 @@ Result<CalibrationTokens> sample_calibration(const CalibrationSpec& spec,
 Result<CalibrationTokens> calibration_tokens(const CalibrationSpec& spec,
                                              const std::shared_ptr<const Checkpoint>& checkpoint,
                                              const std::string& model_hash, std::uint64_t seed, int threads,
-                                             Journal* journal) {
+                                             Journal* journal, ShortText if_short) {
   if (std::holds_alternative<std::monostate>(checkpoint->tokenizer())) {
     return input_error("[calibrate] the model has no tokenizer: give one with --tokenizer");
   }
   SPARING_TRY(const auto tokenizer, Tokenizer::load(checkpoint->tokenizer()));
-  if (!spec.self) return read_calibration(spec, *tokenizer, seed);
+  if (!spec.self) return read_calibration(spec, *tokenizer, seed, if_short);
   const Json identity = {{"model", model_hash}, {"seed", seed}, {"tokens", spec.tokens}, {"length", spec.length}};
   const std::string identity_text = identity.dump();
   const std::string key = "text-" + sha256_hex(std::as_bytes(std::span(identity_text))).substr(0, 32);

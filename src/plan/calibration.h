@@ -22,9 +22,16 @@ struct CalibrationTokens {
 Result<CalibrationSpec> describe_calibration(const std::vector<std::string>& sources, std::int64_t tokens,
                                              std::int64_t length, const ModelConfig& config);
 
+/// What to make of text that has fewer sequences than are asked for.
+enum class ShortText {
+  warn,    ///< there are fewer then, which is worth a word
+  repeat,  ///< whoever asks goes through it several times
+};
+
 /// Sequences spread evenly over the text, each at a seeded place of its stretch; the last tenth of the text is held
 /// out. Refuses a file whose contents are not those of the plan, and a text shorter than one sequence.
-Result<CalibrationTokens> read_calibration(const CalibrationSpec& spec, const Tokenizer& tokenizer, std::uint64_t seed);
+Result<CalibrationTokens> read_calibration(const CalibrationSpec& spec, const Tokenizer& tokenizer, std::uint64_t seed,
+                                           ShortText if_short = ShortText::warn);
 
 /// Text that the model samples at temperature 1 from its start token, with `held_out` further tokens. Deterministic by
 /// seed.
@@ -38,6 +45,6 @@ Result<CalibrationTokens> sample_calibration(const CalibrationSpec& spec,
 Result<CalibrationTokens> calibration_tokens(const CalibrationSpec& spec,
                                              const std::shared_ptr<const Checkpoint>& checkpoint,
                                              const std::string& model_hash, std::uint64_t seed, int threads,
-                                             Journal* journal);
+                                             Journal* journal, ShortText if_short = ShortText::warn);
 
 }  // namespace sparing

@@ -91,6 +91,12 @@ TEST_F(CalibrationTest, AShortTextGivesWhatItHas) {
   EXPECT_GT(made->sequences.size(), 2u);
   EXPECT_LT(made->sequences.size(), 100u);
   EXPECT_GE(made->held_out.size(), 64u);
+  // Who goes through it several times gets the same, and no warning.
+  testing::internal::CaptureStderr();
+  const auto again = read_calibration(*describe(100'000, 64), *tokenizer_, 1, ShortText::repeat);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  ASSERT_TRUE(again.ok());
+  EXPECT_EQ(again->sequences, made->sequences);
 }
 
 TEST_F(CalibrationTest, TheModelWritesItsOwnTextAndTheJournalKeepsIt) {

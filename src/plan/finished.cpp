@@ -20,7 +20,8 @@ Result<FinishedMeasures> measure_finished(const Plan& plan, const Assembler& ass
   const Token bos = tokenizer->adds_bos() ? tokenizer->bos() : -1;
   SPARING_TRY(const auto meter,
               DamageMeter::create(assembler.original_ptr(), finished, text.held_out, plan.calibration.length,
-                                  meter_windows(finished->config().vocab, plan.calibration.length), bos, options.threads, journal.folder()));
+                                  meter_windows(finished->config().vocab, plan.calibration.length), bos,
+                                  options.threads, journal.folder()));
   SPARING_TRY(const Estimate damage, meter->kl({}));
   found.damage = damage.value;
   return found;

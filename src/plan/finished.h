@@ -8,8 +8,8 @@
 
 namespace sparing {
 
-/// Mean KL from the original on text held out from calibration, and decoding speed. `folder` is a finished directory; its
-/// text is the plan's, and of it what drafts were measured on. `journal` has what was sampled of it.
+/// Mean KL from the original on text held out from calibration, and decoding speed. `folder` is a finished directory;
+/// its text is the plan's, and of it what drafts were measured on. `journal` has what was sampled of it.
 Result<FinishedMeasures> measure_finished(const Plan& plan, const Assembler& assembler,
                                           const std::filesystem::path& folder, Journal& journal,
                                           const ExecuteOptions& options);

@@ -107,7 +107,7 @@ Result<HealedModel> heal_plan(const Plan& plan, const Assembler& assembler, cons
                               const ExecuteOptions& execution) {
   const HealSpec& spec = *plan.heal;
   SPARING_TRY(CalibrationTokens text, calibration_tokens(spec.text, assembler.original_ptr(), assembler.model_hash(),
-                                                         plan.seed, execution.threads, &journal));
+                                                         plan.seed, execution.threads, &journal, ShortText::repeat));
   SPARING_TRY(const auto tokenizer, Tokenizer::load(assembler.checkpoint().tokenizer()));
   // Sampled text already begins as the model's does.
   const Token bos = !spec.text.self && tokenizer->adds_bos() ? tokenizer->bos() : -1;

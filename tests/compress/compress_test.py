@@ -391,10 +391,11 @@ class Compress(unittest.TestCase):
         for words in (['--method', 'rtn', '--bits', '4'], ['--method', 'gptq', '--bits', '4', *CALIB],
                       ['--method', 'signround', '--bits', '4', '--param', 'steps=4', *CALIB],
                       ['--heal', '6144', '--method', 'rtn', '--bits', '4', *CALIB],
+                      ['--prune', 'layers.*.mlp=140', '--method', 'gptq', '--bits', '5', *CALIB],
                       ['--fit', 'weights=200000', '--bits', '5', '--group', '64', *CALIB, *HEAL]):
             with self.subTest(words[1]):
                 base = [str(BUILD / 'sparing'), 'compress', str(MODEL), *words, '--quiet', '--out']
-                name = words[1].replace('=', '')
+                name = words[0].strip('-') + words[1].replace('=', '').replace('*', '')
                 (self.folder / name / 'whole').mkdir(parents=True)
                 (self.folder / name / 'killed').mkdir()
                 whole = kill_test.run_to_end([*base, str(self.folder / name / 'whole/small')])
