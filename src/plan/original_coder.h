@@ -25,7 +25,9 @@ class OriginalCoder : public SiteCoder {
   }
   Result<CodedWeight> code(const std::string& site, const Statistics* statistics) override {
     SPARING_CHECK_OK(look(site, statistics));
-    return checkpoint_.weight(site);
+    auto weight = checkpoint_.weight(site);
+    checkpoint_.forget(site);  // its values have been checked
+    return weight;
   }
 
  protected:
