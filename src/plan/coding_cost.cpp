@@ -10,6 +10,9 @@ namespace sparing {
 namespace {
 
 constexpr std::uint64_t kProgram = 200 * kMiB;  // libtorch's libraries above all
+// Bytes a weight, besides itself, what corrects it and what its codes decode to, all in f32: codes, their lines and
+// what they are packed into; and of those that are coded at once.
+constexpr std::uint64_t kCoded = 2, kAtOnce = 24;
 
 bool corrects(const std::vector<BoundSite>& sites) {
   return std::ranges::any_of(sites, [](const BoundSite& site) {
@@ -53,7 +56,9 @@ std::uint64_t coding_peak(const Plan& plan, const std::vector<BoundSite>& sites,
     // The stream, what its norm makes of it and, in a layer, the input of the last product.
     const std::uint64_t wide = 2 * hidden + (name == "embed" || name == "head" ? 0 : ffn);
     const std::uint64_t activations = 4 * static_cast<std::uint64_t>(plan.calibration.tokens) * passes * wide;
-    const std::uint64_t besides = kProgram + 4 * (2 * block.weights + 3 * block.widest * block.widest);
+    const std::uint64_t besides = kProgram + block.weights * (4 * (1 + passes) + kCoded) +
+                                  kAtOnce * std::min<std::uint64_t>(block.weights, 4 * kMiB) +
+                                  4 * 3 * block.widest * block.widest;
     const std::uint64_t all = besides + activations;
     peak = std::max(peak, max_ram > 0 ? std::min(all, std::max(max_ram, besides)) : all);
   }
