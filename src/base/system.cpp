@@ -6,6 +6,10 @@
 #include <sstream>
 #include <string>
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
 namespace sparing {
 namespace {
 
@@ -57,6 +61,12 @@ bool restart_peak_resident() {
 }
 std::uint64_t resident_bytes() {
   return own_status("VmRSS:");
+}
+
+void give_back_free_memory() {
+#if defined(__GLIBC__)
+  ::malloc_trim(0);
+#endif
 }
 
 std::string cpu_model_name() {

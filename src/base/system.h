@@ -14,6 +14,8 @@ std::uint64_t peak_resident_bytes();
 bool restart_peak_resident();
 /// Resident set now, bytes (VmRSS).
 std::uint64_t resident_bytes();
+/// Gives the system what malloc keeps of freed blocks: holes between others that no later stage may need.
+void give_back_free_memory();
 /// "Intel(R) Xeon(R) ..." from /proc/cpuinfo.
 std::string cpu_model_name();
 

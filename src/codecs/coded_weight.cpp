@@ -206,6 +206,11 @@ std::uint64_t stored_bytes(const CodedWeight& weight) {
   return total;
 }
 
+void forget(const CodedWeight& weight) {
+  weight.input.blob.forget(weight.input.blob.bytes);
+  for (const Term& term : weight.terms) term.blob.forget(term.blob.bytes);
+}
+
 Status validate(const CodedWeight& w, bool deep) {
   if (w.terms.empty() || w.terms.size() > 16)
     return out_of_range("weight", "terms", static_cast<std::int64_t>(w.terms.size()), "1 to 16");

@@ -147,6 +147,8 @@ Result<std::uint64_t> blob_bytes(const CodecSpec& spec, std::int64_t rows, std::
 Result<std::uint64_t> blob_bytes(const Transform& transform, std::int64_t cols);
 /// Bytes of all terms and of the transform, each rounded up to 64 as in the file.
 std::uint64_t stored_bytes(const CodedWeight& weight);
+/// Lets go of the pages behind all blobs that lie in a file.
+void forget(const CodedWeight& weight);
 /// Spec, sizes and (deep) the values themselves: finite scales, indices in range.
 Status validate(const CodedWeight& weight, bool deep);
 

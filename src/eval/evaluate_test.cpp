@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/interrupt.h"
+#include "base/system.h"
 
 namespace sparing {
 namespace {
@@ -141,6 +142,21 @@ TEST(Evaluate, RecordedReferenceGivesTheSameBits) {
   const auto full = ReferenceLogits::record(reference, endless, std::filesystem::temp_directory_path());
   ASSERT_FALSE(full.ok());
   EXPECT_NE(full.error().message.find("are free"), std::string::npos) << full.error().message;
+}
+
+TEST(Evaluate, RecordedReferenceIsResidentNoMoreThanItIsRead) {
+  Planted reference(1 << 16, uniform);
+  const Windows windows = windows_of(512, 16);
+  ASSERT_EQ(ReferenceLogits::bytes(windows, reference.vocab()), 56u << 20);
+  const std::uint64_t before = resident_bytes();
+  const auto recording = ReferenceLogits::record(reference, windows, std::filesystem::temp_directory_path());
+  ASSERT_TRUE(recording.ok()) << recording.error().message;
+  EXPECT_LT(resident_bytes(), before + (12 << 20));
+  for (std::int64_t w = 0; w < windows.count; ++w) {
+    ASSERT_TRUE((*recording)->begin(windows, w).ok());
+    EXPECT_EQ((*recording)->scored(0, windows.scored())->back(), 0.0f);
+  }
+  EXPECT_LT(resident_bytes(), before + (12 << 20));
 }
 
 TEST(Evaluate, RefusesWhatCannotBeCompared) {

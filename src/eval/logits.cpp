@@ -79,6 +79,7 @@ Result<std::unique_ptr<ReferenceLogits>> ReferenceLogits::record(LogitsSource& s
     const int failed = ::posix_fallocate(fd, 0, static_cast<off_t>(recording->size_));
     if (failed == 0) memory = ::mmap(nullptr, recording->size_, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     ::close(fd);
+    recording->in_file_ = true;
     if (failed != 0) {
       return resource_error("[eval] " + folder.string() + ": no room for " + size +
                             " of reference logits: " + std::strerror(failed));
@@ -96,9 +97,15 @@ Result<std::unique_ptr<ReferenceLogits>> ReferenceLogits::record(LogitsSource& s
       const std::int64_t count = std::min(step, windows.scored() - from);
       SPARING_TRY(const auto logits, source.scored(from, count));
       out = std::copy(logits.begin(), logits.end(), out);
+      recording->rest();
     }
   }
   return recording;
+}
+
+/// Pages of the file are not this process's memory once it lets go of them; what was written stays in the file.
+void ReferenceLogits::rest() const {
+  if (in_file_) ::madvise(data_, size_, MADV_DONTNEED);
 }
 
 ReferenceLogits::~ReferenceLogits() {
@@ -116,6 +123,7 @@ Status ReferenceLogits::begin(const Windows& windows, std::int64_t index) {
 }
 
 Result<std::span<const float>> ReferenceLogits::scored(std::int64_t from, std::int64_t count) {
+  rest();
   const std::int64_t begin = (index_ * windows_.scored() + from) * vocab_;
   return std::span<const float>(data_ + begin, static_cast<std::size_t>(count * vocab_));
 }

@@ -44,7 +44,8 @@ class LogitsSource {
 std::int64_t positions_at_once(const Windows& windows, std::int32_t vocab);
 
 /// One model's exact f32 logits at every scored position, for comparing many candidates with it. Held in memory, or in
-/// an unnamed file in `folder` (which goes away by itself) when that is not empty.
+/// an unnamed file in `folder` (which goes away by itself) when that is not empty: then what was asked for last is all
+/// that is resident.
 class ReferenceLogits final : public LogitsSource {
  public:
   static Result<std::unique_ptr<ReferenceLogits>> record(LogitsSource& source, const Windows& windows,
@@ -58,11 +59,13 @@ class ReferenceLogits final : public LogitsSource {
 
  private:
   ReferenceLogits() = default;
+  void rest() const;
   Windows windows_;
   std::int32_t vocab_ = 0;
   std::int64_t index_ = 0;
   float* data_ = nullptr;  ///< mapped
   std::uint64_t size_ = 0;
+  bool in_file_ = false;
 };
 
 }  // namespace sparing

@@ -27,7 +27,7 @@ class Cutter {
     }
     const Bytes part = record_.bytes.subspan(at_, size);
     at_ += round_up(size, kAlignment);
-    if (reinterpret_cast<std::uintptr_t>(part.data()) % kAlignment == 0) return Blob{part, record_.owner};
+    if (reinterpret_cast<std::uintptr_t>(part.data()) % kAlignment == 0) return Blob{part, record_.owner, record_.file};
     Buffer copy(size);
     if (size > 0) std::memcpy(copy.data(), part.data(), size);
     return Blob::of(std::move(copy));

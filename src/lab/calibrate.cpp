@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/progress.h"
+#include "base/system.h"
 #include "lab/math/gemm.h"
 #include "lab/pass.h"
 #include "lab/reconstruct.h"
@@ -329,6 +330,7 @@ Status Calibration::run(const std::vector<std::vector<Token>>& sequences) {
     timing_ = {};
     const std::string name = block_name(i);
     SPARING_CHECK_OK(block(*graphs[i], name));
+    give_back_free_memory();
     char text[160];
     std::snprintf(text, sizeof text, "[calibrate] %s: %.2f s (forward %.2f, moments %.2f, coding %.2f, training %.2f)",
                   name.c_str(), since(start), timing_.forward, timing_.moments, timing_.coding, timing_.training);

@@ -24,8 +24,8 @@ struct HealSchedule {
   };
   std::int64_t tokens = 0;     ///< trained on in all; the text is gone through as often as that takes
   std::int64_t batch = 2;      ///< sequences a step
-  double scale_rate = 0.001;   ///< of scales, minima and sparse values, relative to their sizes
-  double vector_rate = 0.001;  ///< of norms and biases, relative to each one's root mean square
+  double scale_rate = 0.0003;   ///< of scales, minima and sparse values, relative to their sizes
+  double vector_rate = 0.0003;  ///< of norms and biases, relative to each one's root mean square
   double code_rate = 0;  ///< of codes: how far their places move in a step, root mean square, in codes; 0: they stay
   double warmup = 0.1;   ///< share of the steps in which the rates rise from 0; then they fall to 0 (cosine)
   double clip = 2;       ///< gradients longer than so many times their running mean are cut to that; 0: none

@@ -44,6 +44,7 @@ Result<Weights> load_weights(const Checkpoint& checkpoint, const Graph& graph, s
       const CodedWeight* const other = replaced ? replaced(op.site) : nullptr;
       if (other) {
         weights[op.site] = decode(*other).to(options);
+        forget(*other);
       } else {
         SPARING_TRY(const CodedWeight original, checkpoint.weight(op.site));
         weights[op.site] = decode(original).to(options);

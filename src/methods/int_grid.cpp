@@ -103,14 +103,37 @@ Status check_problem(std::string_view method, const SiteProblem& problem) {
   return {};
 }
 
-double relative_error(std::span<const float> weight, std::span<const float> decoded) {
+namespace {
+
+struct ErrorSum {
   double error = 0, size = 0;
-  for (std::size_t i = 0; i < weight.size(); ++i) {
-    const double e = static_cast<double>(weight[i]) - decoded[i];
-    error += e * e;
-    size += static_cast<double>(weight[i]) * weight[i];
+
+  void add(std::span<const float> weight, std::span<const float> decoded) {
+    for (std::size_t i = 0; i < weight.size(); ++i) {
+      const double e = static_cast<double>(weight[i]) - decoded[i];
+      error += e * e;
+      size += static_cast<double>(weight[i]) * weight[i];
+    }
   }
-  return size > 0 ? error / size : 0;
+  double relative() const { return size > 0 ? error / size : 0; }
+};
+
+}  // namespace
+
+double relative_error(std::span<const float> weight, std::span<const float> decoded) {
+  ErrorSum sum;
+  sum.add(weight, decoded);
+  return sum.relative();
+}
+
+double relative_error(std::span<const float> weight, const math::IntGrid& grid) {
+  ErrorSum sum;
+  std::vector<float> values(static_cast<std::size_t>(grid.cols()));
+  for (std::int64_t r = 0; r < grid.rows(); ++r) {
+    grid.decode_row(r, values.data());
+    sum.add(weight.subspan(static_cast<std::size_t>(r) * values.size(), values.size()), values);
+  }
+  return sum.relative();
 }
 
 std::vector<float> decoded_values(const math::IntGrid& grid) {

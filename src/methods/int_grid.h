@@ -17,6 +17,8 @@ math::Clip int_grid_clip(const Params& params);
 Status check_problem(std::string_view method, const SiteProblem& problem);
 /// |W - W'|^2 / |W|^2; 0 for a weight of zeros.
 double relative_error(std::span<const float> weight, std::span<const float> decoded);
+/// The same of the grid's values, decoded row by row.
+double relative_error(std::span<const float> weight, const math::IntGrid& grid);
 /// Values of all codes, [rows, cols].
 std::vector<float> decoded_values(const math::IntGrid& grid);
 

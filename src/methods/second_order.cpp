@@ -20,10 +20,10 @@ void refit(std::span<const float> target, std::int64_t rows, const math::Metric&
   for (std::int64_t r = 0; r < rows; ++r) coding.grid.decode_row(r, coding.decoded.data() + r * metric.cols);
 }
 
-}  // namespace
+constexpr std::int64_t kWeightsAtOnce = 4 << 20, kLeastRows = 512;
 
-SecondOrderCoding code_second_order(std::span<const float> target, std::int64_t rows, const math::Metric& metric,
-                                    const SecondOrderOptions& options, ThreadPool& pool) {
+SecondOrderCoding code_rows(std::span<const float> target, std::int64_t rows, const math::Metric& metric,
+                            const SecondOrderOptions& options, ThreadPool& pool) {
   const std::int64_t cols = metric.cols;
   math::IntGrid fitted(options.spec, rows, cols, options.clip);
   if (!options.outliers) {
@@ -56,6 +56,33 @@ SecondOrderCoding code_second_order(std::span<const float> target, std::int64_t 
   return coding;
 }
 
+}  // namespace
+
+SecondOrderCoding code_second_order(std::span<const float> target, std::int64_t rows, const math::Metric& metric,
+                                    const SecondOrderOptions& options, ThreadPool& pool) {
+  const std::int64_t cols = metric.cols;
+  const std::int64_t step =
+      options.rows_at_once > 0 ? options.rows_at_once : std::max(kWeightsAtOnce / cols, kLeastRows);
+  if (rows <= step) return code_rows(target, rows, metric, options, pool);
+  SecondOrderCoding coding{
+      math::OutlierGrid(math::IntGrid(options.spec, rows, cols, options.clip), options.outliers), {}, {}, 0};
+  coding.decoded.reserve(target.size());
+  for (std::int64_t first = 0; first < rows; first += step) {
+    const std::int64_t count = std::min(step, rows - first);
+    SecondOrderOptions here = options;
+    if (options.outliers) {
+      here.outliers = std::make_shared<const math::Outliers>(math::rows_of(*options.outliers, first, count));
+    }
+    const auto at = static_cast<std::size_t>(first * cols), size = static_cast<std::size_t>(count * cols);
+    const SecondOrderCoding part = code_rows(target.subspan(at, size), count, metric, here, pool);
+    coding.grid.copy_rows(part.grid, 0, count, first);
+    coding.decoded.insert(coding.decoded.end(), part.decoded.begin(), part.decoded.end());
+    coding.losses.insert(coding.losses.end(), part.losses.begin(), part.losses.end());
+    coding.rows_rounded += part.rows_rounded;
+  }
+  return coding;
+}
+
 std::int64_t alternate(std::span<const float> target, std::int64_t rows, const math::Metric& metric,
                        std::int64_t rounds, SecondOrderCoding& coding, ThreadPool& pool) {
   const std::int64_t cols = metric.cols;
@@ -82,11 +109,14 @@ std::int64_t alternate(std::span<const float> target, std::int64_t rows, const m
   return rounds;
 }
 
+bool is_corrected(const SiteProblem& problem, double strength) {
+  return strength > 0 && !(problem.statistics->input_damage.empty() && problem.statistics->residual_damage.empty());
+}
+
 std::vector<float> corrected_weight(const SiteProblem& problem, const math::Metric& metric, double strength,
                                     ThreadPool& pool) {
+  if (!is_corrected(problem, strength)) return {problem.weight.begin(), problem.weight.end()};
   const Statistics& statistics = *problem.statistics;
-  if (strength <= 0 || (statistics.input_damage.empty() && statistics.residual_damage.empty()))
-    return {problem.weight.begin(), problem.weight.end()};
   return math::corrected_target(problem.weight, problem.rows, metric, statistics.input_damage,
                                 statistics.residual_damage, static_cast<float>(strength), pool);
 }

@@ -16,6 +16,7 @@ struct SecondOrderOptions {
   std::int64_t block = 128;                             ///< inputs between two matrix products
   std::int64_t refine = 2;                              ///< rounds of least-squares scales and coordinate descent
   std::shared_ptr<const math::Outliers> outliers = {};  ///< weights that are kept beside the grid
+  std::int64_t rows_at_once = 0;  ///< for the sake of memory; 0: about 16 MiB of them. No bit depends on it
 };
 
 struct SecondOrderCoding {
@@ -35,6 +36,8 @@ SecondOrderCoding code_second_order(std::span<const float> target, std::int64_t 
 std::int64_t alternate(std::span<const float> target, std::int64_t rows, const math::Metric& metric,
                        std::int64_t rounds, SecondOrderCoding& coding, ThreadPool& pool);
 
+/// Whether corrected_weight would move anything.
+bool is_corrected(const SiteProblem& problem, double strength);
 /// The weight, moved by `strength` towards what makes up for the damages in the problem's statistics, if it has any.
 std::vector<float> corrected_weight(const SiteProblem& problem, const math::Metric& metric, double strength,
                                     ThreadPool& pool);

@@ -59,6 +59,7 @@ Result<bool> BlockStore::load(const std::string& block) {
     }
     SiteResult result{std::move(weight->second), {}};
     if (reports.is_array() && i < reports.size()) result.report = report_from_json(reports[i]);
+    forget(result.weight);
     read.emplace_back(std::move(weight->first), std::move(result));
   }
   for (auto& [site, result] : read) results_.insert_or_assign(site, std::move(result));
@@ -76,10 +77,10 @@ Status BlockStore::store(const std::string& block, std::vector<SiteResult> resul
   BlockRecord record;
   Json reports = Json::array();
   for (std::size_t i = 0; i < sites.size(); ++i) {
-    SPARING_TRY(const std::string bytes, encode_weight_record(sites[i]->site.name, results[i].weight));
-    Buffer buffer(bytes.size());
-    std::copy_n(reinterpret_cast<const std::byte*>(bytes.data()), bytes.size(), buffer.data());
-    record.weights.push_back(Blob::of(std::move(buffer)));
+    SPARING_TRY(std::string bytes, encode_weight_record(sites[i]->site.name, results[i].weight));
+    record.weights.push_back(Blob::of(std::move(bytes)));
+    forget(results[i].weight);  // a weight that is kept lies in the source's file
+    results[i].weight = {};
     reports.push_back(report_to_json(results[i].report));
   }
   record.report = reports.dump(-1, ' ', false, Json::error_handler_t::replace);

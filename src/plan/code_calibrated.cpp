@@ -128,6 +128,7 @@ std::uint64_t block_memory(const BlockStore& store) {
 
 Status code_calibrated(const Plan& plan, const Assembler& assembler, const std::vector<std::vector<Token>>& sequences,
                        BlockStore& store, const ExecuteOptions& options) {
+  give_back_free_memory();  // what the planner had
   PlanCoder coder(plan, assembler, store, options.threads);
   CalibrationOptions calibration;
   calibration.threads = options.threads;

@@ -10,6 +10,9 @@ namespace sparing {
 namespace {
 
 constexpr std::uint64_t kProgram = 200 * kMiB;  // libtorch's libraries above all
+// Bytes a weight, besides itself, what corrects it and what its codes decode to, all in f32: codes, their lines and
+// what they are packed into; and of those that are coded at once.
+constexpr std::uint64_t kCoded = 2, kAtOnce = 24;
 
 bool corrects(const std::vector<BoundSite>& sites) {
   return std::ranges::any_of(sites, [](const BoundSite& site) {
@@ -35,21 +38,31 @@ double coding_seconds(const Plan& plan, const std::vector<BoundSite>& sites, dou
 
 std::uint64_t coding_peak(const Plan& plan, const std::vector<BoundSite>& sites, const ModelConfig& config,
                           std::uint64_t max_ram) {
-  std::map<std::string, std::uint64_t> weights;
-  std::uint64_t largest = 0, widest = 0;
+  struct Block {
+    std::uint64_t weights = 0, widest = 0;
+  };
+  std::map<std::string, Block> blocks;
   for (const BoundSite& site : sites) {
-    std::uint64_t& sum = weights[block_of(site.site.name)];
-    sum += static_cast<std::uint64_t>(site.site.rows * site.site.cols);
-    largest = std::max(largest, sum);
-    widest = std::max(widest, static_cast<std::uint64_t>(site.site.cols));
+    Block& block = blocks[block_of(site.site.name)];
+    block.weights += static_cast<std::uint64_t>(site.site.rows * site.site.cols);
+    block.widest = std::max(block.widest, static_cast<std::uint64_t>(site.site.cols));
   }
+  const auto hidden = static_cast<std::uint64_t>(config.hidden);
   std::uint64_t ffn = 0;
   for (const LayerConfig& layer : config.layers) ffn = std::max(ffn, static_cast<std::uint64_t>(layer.ffn));
   const std::uint64_t passes = corrects(sites) ? 2 : 1;
-  const std::uint64_t activations = 4 * static_cast<std::uint64_t>(plan.calibration.tokens) * passes *
-                                    (2 * static_cast<std::uint64_t>(config.hidden) + 2 * ffn);
-  const std::uint64_t besides = kProgram + 4 * (2 * largest + 3 * widest * widest);
-  return max_ram > 0 ? std::min(besides + activations, std::max(max_ram, besides)) : besides + activations;
+  std::uint64_t peak = 0;
+  for (const auto& [name, block] : blocks) {
+    // The stream, what its norm makes of it and, in a layer, the input of the last product.
+    const std::uint64_t wide = 2 * hidden + (name == "embed" || name == "head" ? 0 : ffn);
+    const std::uint64_t activations = 4 * static_cast<std::uint64_t>(plan.calibration.tokens) * passes * wide;
+    const std::uint64_t besides = kProgram + block.weights * (4 * (1 + passes) + kCoded) +
+                                  kAtOnce * std::min<std::uint64_t>(block.weights, 4 * kMiB) +
+                                  4 * 3 * block.widest * block.widest;
+    const std::uint64_t all = besides + activations;
+    peak = std::max(peak, max_ram > 0 ? std::min(all, std::max(max_ram, besides)) : all);
+  }
+  return peak;
 }
 
 }  // namespace sparing

@@ -17,24 +17,6 @@ std::int64_t meter_windows(std::int32_t vocab, std::int64_t context) {
   return std::clamp(static_cast<std::int64_t>(kReferenceBytes / each), kFewest, kMost);
 }
 
-Result<std::unique_ptr<DamageMeter>> DamageMeter::create(std::shared_ptr<const Checkpoint> original,
-                                                         std::shared_ptr<const Checkpoint> checkpoint,
-                                                         std::span<const Token> text, std::int64_t context,
-                                                         std::int64_t windows, Token bos, int threads,
-                                                         const std::filesystem::path& folder) {
-  auto meter = std::make_unique<DamageMeter>();
-  SPARING_TRY(meter->windows_, make_windows(text, context, windows, bos));
-  meter->threads_ = threads;
-  meter->checkpoint_ = std::move(checkpoint);
-  EngineOptions options;
-  options.threads = threads;
-  options.context = context;
-  SPARING_TRY(const auto engine, Engine::load(std::move(original), options));
-  EngineLogits logits(*engine);
-  SPARING_TRY(meter->reference_, ReferenceLogits::record(logits, meter->windows_, folder));
-  return meter;
-}
-
 namespace {
 
 using Weights = std::map<std::string, CodedWeight, std::less<>>;
@@ -50,12 +32,50 @@ EngineOptions options_with(const Weights& weights, std::int64_t context, int thr
   return options;
 }
 
+/// An engine reads weights in place: when it is gone, so may be the pages that it has read.
+class LetGo {
+ public:
+  LetGo(std::shared_ptr<const Checkpoint> checkpoint, const Weights& weights)
+      : checkpoint_(std::move(checkpoint)), weights_(weights) {}
+  LetGo(const LetGo&) = delete;
+  LetGo& operator=(const LetGo&) = delete;
+  ~LetGo() {
+    for (const TensorEntry& entry : checkpoint_->tensors()) checkpoint_->forget(entry.shape.name);
+    for (const auto& [name, weight] : weights_) forget(weight);
+  }
+
+ private:
+  std::shared_ptr<const Checkpoint> checkpoint_;
+  const Weights& weights_;
+};
+
 }  // namespace
+
+Result<std::unique_ptr<DamageMeter>> DamageMeter::create(std::shared_ptr<const Checkpoint> original,
+                                                         std::shared_ptr<const Checkpoint> checkpoint,
+                                                         std::span<const Token> text, std::int64_t context,
+                                                         std::int64_t windows, Token bos, int threads,
+                                                         const std::filesystem::path& folder) {
+  auto meter = std::make_unique<DamageMeter>();
+  SPARING_TRY(meter->windows_, make_windows(text, context, windows, bos));
+  meter->threads_ = threads;
+  meter->checkpoint_ = std::move(checkpoint);
+  EngineOptions options;
+  options.threads = threads;
+  options.context = context;
+  const Weights none;
+  const LetGo afterwards(original, none);
+  SPARING_TRY(const auto engine, Engine::load(original, options));
+  EngineLogits logits(*engine);
+  SPARING_TRY(meter->reference_, ReferenceLogits::record(logits, meter->windows_, folder));
+  return meter;
+}
 
 Result<double> decode_seconds(std::shared_ptr<const Checkpoint> checkpoint, const Weights& weights, int threads) {
   constexpr std::int64_t kPrompt = 8, kWarm = 24, kTokens = 48;
   const std::int64_t context = std::min<std::int64_t>(checkpoint->config().context, 128);
-  SPARING_TRY(const auto engine, Engine::load(std::move(checkpoint), options_with(weights, context, threads)));
+  const LetGo afterwards(checkpoint, weights);
+  SPARING_TRY(const auto engine, Engine::load(checkpoint, options_with(weights, context, threads)));
   const std::vector<Token> prompt = arbitrary_tokens(kPrompt, engine->config().vocab);
   // Weights move to huge pages while the first tokens are decoded.
   SPARING_CHECK_OK(measure_speed(*engine, prompt, std::min(kWarm, context - kPrompt)));
@@ -70,6 +90,7 @@ Result<double> decode_seconds(std::shared_ptr<const Checkpoint> checkpoint, cons
 
 Result<Estimate> DamageMeter::kl(const Weights& weights, std::int64_t windows) const {
   const EngineOptions options = options_with(weights, windows_.context, threads_);
+  const LetGo afterwards(checkpoint_, weights);
   SPARING_TRY(const auto engine, Engine::load(checkpoint_, options));
   EngineLogits logits(*engine);
   Windows first = windows_;

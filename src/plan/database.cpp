@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/sha256.h"
+#include "base/system.h"
 #include "formats/sparing_writer.h"
 #include "lab/math/obq.h"
 #include "plan/original_coder.h"
@@ -47,12 +48,8 @@ class CandidateCoder final : public OriginalCoder {
     for (const std::size_t i : sites_of(block)) {
       for (Candidate& candidate : database_.sites[i]) {
         damages.push_back(candidate.damage);
-        if (candidate.option.setting.method == kKeep) continue;
-        SPARING_TRY(const std::string bytes, encode_weight_record(sites_[i].site.name, candidate.weight));
-        Buffer buffer(bytes.size());
-        std::copy_n(reinterpret_cast<const std::byte*>(bytes.data()), bytes.size(), buffer.data());
-        record.weights.push_back(Blob::of(std::move(buffer)));
-        candidate.weight = {};
+        if (candidate.option.setting.method == kKeep || alone(i)) continue;
+        SPARING_TRY(record.weights.emplace_back(), encoded(i, candidate));
       }
     }
     record.report = damages.dump();
@@ -91,6 +88,11 @@ class CandidateCoder final : public OriginalCoder {
       SPARING_TRY(SiteResult result, method->apply(problem, params));
       candidate.weight = std::move(result.weight);
       candidate.damage = weight_damage(evidence, candidate.weight, context_.options.threads);
+      if (alone(i)) {
+        BlockRecord record;
+        SPARING_TRY(record.weights.emplace_back(), encoded(i, candidate));
+        SPARING_CHECK_OK(context_.journal.store(part_of(i, candidate), record));
+      }
       units_ += coding_units(sites_[i].site, 0);
     }
     seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -106,6 +108,18 @@ class CandidateCoder final : public OriginalCoder {
     return found;
   }
 
+  /// An embedding or a head is as large as many blocks: its candidates are stored one by one, as they come.
+  bool alone(std::size_t i) const { return block_of(sites_[i].site.name) == sites_[i].site.name; }
+  std::string part_of(std::size_t i, const Candidate& candidate) const {
+    return sites_[i].site.name + "-" + std::to_string(&candidate - database_.sites[i].data());
+  }
+  /// Takes the candidate's weight from memory.
+  Result<Blob> encoded(std::size_t i, Candidate& candidate) const {
+    SPARING_TRY(std::string bytes, encode_weight_record(sites_[i].site.name, candidate.weight));
+    candidate.weight = {};
+    return Blob::of(std::move(bytes));
+  }
+
   Result<bool> load(const std::string& block) {
     SPARING_TRY(auto record, context_.journal.load(block));
     if (!record) return false;
@@ -116,6 +130,11 @@ class CandidateCoder final : public OriginalCoder {
         if (!damages.is_array() || damage >= damages.size() || !damages[damage].is_number()) return false;
         candidate.damage = damages[damage++].get<double>();
         if (candidate.option.setting.method == kKeep) continue;
+        if (alone(i)) {
+          SPARING_TRY(auto part, context_.journal.load(part_of(i, candidate)));
+          if (!part || part->weights.size() != 1) return false;
+          record->weights.push_back(std::move(part->weights.front()));
+        }
         if (weight >= record->weights.size()) return false;
         auto read = decode_weight_record(record->weights[weight++]);
         const SiteInfo& site = sites_[i].site;
@@ -123,6 +142,7 @@ class CandidateCoder final : public OriginalCoder {
           return false;
         }
         candidate.weight = std::move(read->second);
+        forget(candidate.weight);
       }
     }
     return true;
@@ -181,6 +201,7 @@ Result<CandidateDatabase> code_candidates(const SurveyContext& context, const st
     for (const auto& sequence : context.sequences) tokens += sequence.size();
     database.seconds_per_token = std::max(0.0, whole - coder.seconds()) / static_cast<double>(tokens);
     if (coder.units() > 0) database.seconds_per_unit = coder.seconds() / coder.units();
+    give_back_free_memory();
   }
   return database;
 }

@@ -168,7 +168,10 @@ Result<std::optional<BlockRecord>> Journal::load(const std::string& block) const
   std::error_code ignored;
   if (!fs::exists(path, ignored)) return std::optional<BlockRecord>();
   if (auto file = MappedFile::open(path); file.ok()) {
-    if (auto record = parse_block(*file, plan_hash_, block)) return record;
+    if (auto record = parse_block(*file, plan_hash_, block)) {
+      (*file)->forget((*file)->bytes());  // all was read for its hash
+      return record;
+    }
   }
   log_warning("[journal] " + path.string() + " is damaged: " + block + " is done again");
   fs::remove(path, ignored);

@@ -9,6 +9,7 @@
 
 #include "base/atomic_file.h"
 #include "base/log.h"
+#include "base/system.h"
 
 namespace sparing {
 namespace {
@@ -55,6 +56,19 @@ TEST_F(JournalTest, BlocksComeBackAsTheyWere) {
   EXPECT_EQ((*loaded)->report, "{\"e\":1}");
   EXPECT_EQ(reinterpret_cast<std::uintptr_t>((*loaded)->weights[1].bytes.data()) % 64, 0u);
   EXPECT_FALSE((*journal->load("layers.1")).has_value());
+}
+
+TEST_F(JournalTest, ALoadedBlockIsResidentOnceItIsRead) {
+  auto journal = Journal::open(out_);
+  ASSERT_TRUE(journal->begin(hash_, "{}").ok());
+  ASSERT_TRUE(journal->store("embed", {{Blob::of(std::string(48 << 20, 'w'))}, ""}).ok());
+  const std::uint64_t before = resident_bytes();
+  const auto loaded = journal->load("embed");
+  ASSERT_TRUE(loaded.ok() && loaded->has_value());
+  EXPECT_LT(resident_bytes(), before + (8 << 20));
+  EXPECT_EQ(text((*loaded)->weights[0]), std::string(48 << 20, 'w'));
+  (*loaded)->weights[0].forget((*loaded)->weights[0].bytes);
+  EXPECT_LT(resident_bytes(), before + (8 << 20));
 }
 
 TEST_F(JournalTest, AnotherPlansBlocksAreNeverReused) {

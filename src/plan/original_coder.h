@@ -30,7 +30,11 @@ class OriginalCoder : public SiteCoder {
 
  protected:
   /// What the site is from here on, once it was looked at.
-  virtual Result<CodedWeight> left(const std::string& site) { return checkpoint_.weight(site); }
+  virtual Result<CodedWeight> left(const std::string& site) {
+    auto weight = checkpoint_.weight(site);
+    checkpoint_.forget(site);  // its values have been checked
+    return weight;
+  }
   /// Whether this site's block was looked at before, by an earlier run.
   virtual bool is_done(const std::string& site) const = 0;
   virtual Status look(const std::string& site, const Statistics* statistics) = 0;

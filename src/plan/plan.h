@@ -47,8 +47,8 @@ struct CalibrationSpec {
 struct HealSpec {
   CalibrationSpec text;        ///< its tokens: how many are trained on in all, text that is shorter several times
   std::int64_t batch = 2;      ///< sequences a step
-  double scale_rate = 0.001;   ///< of scales, minima and sparse values, relative to their sizes
-  double vector_rate = 0.001;  ///< of norms and biases
+  double scale_rate = 0.0003;   ///< of scales, minima and sparse values, relative to their sizes
+  double vector_rate = 0.0003;  ///< of norms and biases
   double code_rate = 0;        ///< of integer codes, in codes a step; 0: they stay
   double stop = 0;             ///< fall of the held-out KL per 1,000 tokens below which it ends; 0: never
   bool bf16 = true;            ///< products in bf16; else in f32

@@ -98,8 +98,10 @@ SiteEvidence SurveyContext::evidence(const SiteInfo& site, std::span<const float
 Status survey(const SurveyContext& context, const std::string& key, std::vector<SurveyedSite>& sites) {
   SurveyCoder coder(context, key, sites);
   if (coder.complete()) return {};
-  return context.options.calibrate(context.checkpoint, context.sequences,
-                                   calibration_options(context.options, context.checkpoint), coder);
+  SPARING_CHECK_OK(context.options.calibrate(context.checkpoint, context.sequences,
+                                             calibration_options(context.options, context.checkpoint), coder));
+  give_back_free_memory();
+  return {};
 }
 
 std::vector<std::vector<Token>> some_of(const std::vector<std::vector<Token>>& sequences, std::int64_t tokens) {
@@ -127,6 +129,7 @@ Result<Sensitivity> noted_sensitivity(const Checkpoint& checkpoint, const std::v
   }
   SPARING_TRY(Sensitivity found,
               options.sensitivity(checkpoint, sequences, seed, calibration_options(options, checkpoint)));
+  give_back_free_memory();
   SPARING_CHECK_OK(journal.keep_note(key, Json{{"outputs", found.outputs}, {"embedding", found.embedding}}.dump()));
   return found;
 }

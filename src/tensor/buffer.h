@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <utility>
 
 #include "base/mapped_file.h"
@@ -59,6 +60,10 @@ struct Blob {
   static Blob of(Buffer buffer) {
     auto held = std::make_shared<Buffer>(std::move(buffer));
     return {{held->data(), held->size()}, held};
+  }
+  static Blob of(std::string text) {
+    auto held = std::make_shared<const std::string>(std::move(text));
+    return {std::as_bytes(std::span(*held)), held};
   }
   static Blob in(std::shared_ptr<const MappedFile> file, Bytes part) {
     const MappedFile* mapped = file.get();

@@ -209,9 +209,9 @@ bool IntGrid::set_line(std::int64_t row, std::int64_t group, float scale, float 
   return true;
 }
 
-void IntGrid::copy_row(const IntGrid& from, std::int64_t row) {
-  const auto copy = [&](auto& to, const auto& source, std::int64_t width) {
-    if (!to.empty()) std::copy_n(source.begin() + row * width, width, to.begin() + row * width);
+void IntGrid::copy_rows(const IntGrid& from, std::int64_t first, std::int64_t count, std::int64_t to) {
+  const auto copy = [&](auto& target, const auto& source, std::int64_t width) {
+    if (!target.empty()) std::copy_n(source.begin() + first * width, count * width, target.begin() + to * width);
   };
   copy(parts_.codes, from.parts_.codes, cols_);
   copy(parts_.scale_f16, from.parts_.scale_f16, groups_);

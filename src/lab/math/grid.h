@@ -80,8 +80,9 @@ class IntGrid final : public Grid {
   enum class Super { scale, minimum };
   std::uint16_t super_bits(std::int64_t row, std::int64_t super, Super what) const;
   void set_super_bits(std::int64_t row, std::int64_t super, Super what, std::uint16_t bits);
-  /// Takes a whole row (codes and parameters) from another grid of the same coding.
-  void copy_row(const IntGrid& from, std::int64_t row);
+  /// Takes whole rows (codes and parameters), [first, first + count), from another grid of the same coding to row `to`.
+  void copy_rows(const IntGrid& from, std::int64_t first, std::int64_t count, std::int64_t to);
+  void copy_row(const IntGrid& from, std::int64_t row) { copy_rows(from, row, 1, row); }
 
   /// Packs. Error if a scale or minimum does not fit in f16.
   Result<Term> pack() const;

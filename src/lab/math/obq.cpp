@@ -56,8 +56,8 @@ void code_with_feedback(std::span<const float> weight, std::int64_t rows, const 
 namespace {
 
 std::vector<float> errors_of(std::span<const float> weight, std::span<const float> decoded) {
-  std::vector<float> errors(weight.size());
-  for (std::size_t i = 0; i < errors.size(); ++i) errors[i] = weight[i] - decoded[i];
+  std::vector<float> errors(weight.begin(), weight.end());
+  for (std::size_t i = 0; i < decoded.size(); ++i) errors[i] -= decoded[i];
   return errors;
 }
 
@@ -76,8 +76,7 @@ double relative_output_error(std::span<const float> weight, std::span<const floa
   const auto total = [](const std::vector<double>& losses) {
     return std::accumulate(losses.begin(), losses.end(), 0.0);
   };
-  const std::vector<float> nothing(weight.size());
-  const double whole = total(row_losses(weight, nothing, rows, cols, h, pool));
+  const double whole = total(row_losses(weight, {}, rows, cols, h, pool));
   return whole > 0 ? total(row_losses(weight, decoded, rows, cols, h, pool)) / whole : 0;
 }
 
@@ -91,7 +90,7 @@ std::vector<double> row_losses(std::span<const float> weight, std::span<const fl
     const auto part = [&](std::span<const float> all) {
       return all.subspan(static_cast<std::size_t>(begin * n), static_cast<std::size_t>(count * n));
     };
-    const std::vector<float> errors = errors_of(part(weight), part(decoded));
+    const std::vector<float> errors = errors_of(part(weight), decoded.empty() ? decoded : part(decoded));
     product.assign(errors.size(), 0.0f);
     gemm<float>(count, n, n, 1.0f, rows_of(errors.data(), n), rows_of(h.data(), n), product.data(), n, pool);
     for (std::int64_t r = 0; r < count; ++r) {

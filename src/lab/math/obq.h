@@ -68,7 +68,7 @@ std::vector<float> corrected_target(std::span<const float> weight, std::int64_t 
                                     std::span<const float> input_damage, std::span<const float> residual_damage,
                                     float strength, ThreadPool& pool);
 
-/// (w - w') H (w - w')' of each row.
+/// (w - w') H (w - w')' of each row. decoded: empty where it is zeros.
 std::vector<double> row_losses(std::span<const float> weight, std::span<const float> decoded, std::int64_t rows,
                                const Metric& metric, ThreadPool& pool);
 

@@ -42,6 +42,15 @@ double errors_on(std::span<const float> values, std::span<const float> weights, 
 
 }  // namespace
 
+Outliers rows_of(const Outliers& outliers, std::int64_t first, std::int64_t count) {
+  const auto start = outliers.row_start.begin() + first;
+  Outliers part{{start, start + count + 1},
+                {outliers.columns.begin() + *start, outliers.columns.begin() + start[count]}};
+  const std::uint32_t skipped = part.row_start.front();
+  for (std::uint32_t& at : part.row_start) at -= skipped;
+  return part;
+}
+
 Outliers choose_outliers(std::span<const float> weight, std::int64_t rows, const Metric& metric, std::int64_t group,
                          int bits, std::int64_t count, ThreadPool& pool) {
   const std::int64_t n = metric.cols;
@@ -169,9 +178,14 @@ std::vector<float> OutlierGrid::without_rests(std::span<const float> weight) con
   return left;
 }
 
-void OutlierGrid::copy_row(const OutlierGrid& from, std::int64_t row) {
-  base_.copy_row(from.base_, row);
-  for_row(row, [&](std::size_t i, std::int64_t) { rests_[i] = from.rests_[i]; });
+void OutlierGrid::copy_rows(const OutlierGrid& from, std::int64_t first, std::int64_t count, std::int64_t to) {
+  base_.copy_rows(from.base_, first, count, to);
+  if (!places_) return;
+  const auto begin = [](const OutlierGrid& grid, std::int64_t row) {
+    return grid.places_->row_start[static_cast<std::size_t>(row)];
+  };
+  std::copy(from.rests_.begin() + begin(from, first), from.rests_.begin() + begin(from, first + count),
+            rests_.begin() + begin(*this, to));
 }
 
 }  // namespace sparing::math

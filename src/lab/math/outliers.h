@@ -17,6 +17,9 @@ struct Outliers {
   std::vector<std::uint32_t> columns;
 };
 
+/// Those of the rows [first, first + count), as a matrix of their own.
+Outliers rows_of(const Outliers& outliers, std::int64_t first, std::int64_t count);
+
 /// The `count` weights without which their groups would be coded best: by the fall of the group's error, each weight's
 /// square times its pivot (what it costs once later inputs have made up for it), when the group's range is fitted
 /// without the weight and the weight itself is exact. group: inputs that share a range. count <= weights.
@@ -51,7 +54,9 @@ class OutlierGrid final : public Grid {
   std::vector<float> decoded() const;
   /// What is left for the grid: weight less the rests, [rows, cols].
   std::vector<float> without_rests(std::span<const float> weight) const;
-  void copy_row(const OutlierGrid& from, std::int64_t row);
+  /// As IntGrid has it; outliers must be in the same places of these rows.
+  void copy_rows(const OutlierGrid& from, std::int64_t first, std::int64_t count, std::int64_t to);
+  void copy_row(const OutlierGrid& from, std::int64_t row) { copy_rows(from, row, 1, row); }
 
  private:
   template <class F>

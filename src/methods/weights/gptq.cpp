@@ -96,16 +96,21 @@ Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
   SiteResult result;
   result.weight.rows = rows;
   result.weight.cols = cols;
-  std::vector<float> original(problem.weight.begin(), problem.weight.end());
-  std::vector<float> target = corrected_weight(problem, *as_given, params.real("correct"), pool);
+  // Copies only where they differ from the weight: an embedding is large.
+  std::vector<float> moved_original, moved_target;
+  if (permutes(params) || is_corrected(problem, params.real("correct")))
+    moved_target = corrected_weight(problem, *as_given, params.real("correct"), pool);
   math::Metric reordered;
   if (permutes(params)) {
     reordered = *as_given;
+    moved_original.assign(problem.weight.begin(), problem.weight.end());
     result.weight.input = permutation_of(reordered.order);
-    reorder_columns(reordered.order, target);
-    reorder_columns(reordered.order, original);
+    reorder_columns(reordered.order, moved_target);
+    reorder_columns(reordered.order, moved_original);
     reorder(reordered);
   }
+  const std::span<const float> target = moved_target.empty() ? problem.weight : moved_target,
+                               original = moved_original.empty() ? problem.weight : moved_original;
   const math::Metric& metric = permutes(params) ? reordered : *as_given;
   const SecondOrderCoding coding = code_second_order(target, rows, metric,
                                                      {.spec = spec,
@@ -118,8 +123,7 @@ Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
   result.weight.terms.push_back(std::move(term));
   result.report.note = second_order_note(metric, damping, coding.rows_rounded);
   result.report.weight_error = relative_error(original, coding.decoded);
-  const std::vector<float> nothing(target.size());
-  const double whole = sum(math::row_losses(target, nothing, rows, metric, pool));
+  const double whole = sum(math::row_losses(target, {}, rows, metric, pool));
   result.report.output_error = whole > 0 ? sum(coding.losses) / whole : 0;
   return result;
 }

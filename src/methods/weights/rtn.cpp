@@ -21,7 +21,7 @@ Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
   result.weight.cols = problem.cols;
   SPARING_TRY(Term term, grid.pack());
   result.weight.terms.push_back(std::move(term));
-  result.report.weight_error = relative_error(problem.weight, decoded_values(grid));
+  result.report.weight_error = relative_error(problem.weight, grid);
   return result;
 }
 

@@ -1,0 +1,51 @@
+#include "plan/coding_cost.h"
+
+#include <gtest/gtest.h>
+
+#include "base/units.h"
+
+namespace sparing {
+namespace {
+
+/// One layer of two matrices and a head, in the proportions of a small model: the head is larger than the layer.
+struct Case {
+  ModelConfig config;
+  std::vector<BoundSite> sites;
+  Plan plan;
+
+  Case() {
+    config.hidden = 512;
+    config.layers.resize(1);
+    config.layers[0].ffn = 2048;
+    for (const auto& [name, rows, cols] :
+         {std::tuple{"layers.0.mlp.up", 2048, 512}, {"layers.0.mlp.down", 512, 2048}, {"head", 65536, 512}}) {
+      BoundSite site;
+      site.site.name = name;
+      site.site.rows = rows;
+      site.site.cols = cols;
+      sites.push_back(site);
+    }
+  }
+  double mib(std::int64_t tokens, std::uint64_t max_ram = 0) {
+    plan.calibration.tokens = tokens;
+    return static_cast<double>(coding_peak(plan, sites, config, max_ram)) / static_cast<double>(kMiB);
+  }
+};
+
+TEST(CodingPeak, IsTheLargestBlocksAndItsOwnActivations) {
+  Case c;
+  // The program, 32 Mi weights at ten bytes, of those 4 Mi at 24 more, second moments and their factor.
+  EXPECT_NEAR(c.mib(1024), 200 + 320 + 96 + 3 + 4, 1);
+  // With much text the layer counts, whose last product reads what is wider than the stream.
+  const double few = c.mib(1 << 16), more = c.mib(1 << 17);
+  EXPECT_NEAR(more - few, 4 * (2 * 512 + 2048) * 65536.0 / static_cast<double>(kMiB), 1);
+}
+
+TEST(CodingPeak, ActivationsBeyondTheLimitGoToAFile) {
+  Case c;
+  EXPECT_NEAR(c.mib(1 << 18, 1024 * kMiB), 1024, 1);
+  EXPECT_NEAR(c.mib(1 << 18, kMiB), c.mib(0), 1);
+}
+
+}  // namespace
+}  // namespace sparing
