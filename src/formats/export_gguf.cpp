@@ -30,7 +30,10 @@ Result<std::string> architecture_of(const ModelConfig& c) {
     log_warning("llama.cpp ignores the sliding window of " + std::to_string(c.sliding_window) +
                 " tokens: longer texts will differ there");
   }
-  return name;
+  if (std::ranges::all_of(c.layers, [&](const LayerConfig& layer) { return layer == c.layers.front(); })) return name;
+  if (name != "llama" || c.rope.dimension != c.head_dim)
+    return refuse("layers of different widths in a " + c.architecture + " model");
+  return std::string(kGgufUnequalLlama);
 }
 
 void put_layers(const ModelConfig& c, const std::string& arch, GgufMetadata& m) {

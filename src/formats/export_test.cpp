@@ -76,6 +76,36 @@ TEST(Export, EveryArchitectureComesBackUnchanged) {
   }
 }
 
+// llama.cpp has another name for a llama whose layers differ; there is none for the others.
+TEST(Export, LayersOfDifferentWidths) {
+  for (const char* architecture : {"llama", "qwen2"}) {
+    SCOPED_TRACE(architecture);
+    ModelConfig config = test::small_config(architecture);
+    ASSERT_GE(config.layers.size(), 2u);
+    config.layers.back().ffn -= 4;
+    config.layers.front() = {config.layers.front().heads / config.layers.front().kv_heads, 1,
+                             config.layers.front().ffn};
+    test::Folder folder;
+    test::write_hf(test::random_model(config), folder / "in");
+    const auto source = open(folder / "in");
+    ASSERT_NE(source, nullptr);
+    const GgufVocab vocab = vocab_of(40);
+    const auto written = export_gguf(*source, folder / "m.gguf", {.vocab = &vocab});
+    if (std::string(architecture) != "llama") {
+      ASSERT_FALSE(written.ok());
+      EXPECT_NE(written.error().message.find("different widths"), std::string::npos) << written.error().message;
+      EXPECT_FALSE(fs::exists(folder / "m.gguf"));
+      continue;
+    }
+    ASSERT_TRUE(written.ok()) << written.error().message;
+    const auto read = open(folder / "m.gguf");
+    ASSERT_NE(read, nullptr);
+    EXPECT_EQ(read->config().layers, config.layers);
+    EXPECT_EQ(read->config().architecture, "llama");
+    EXPECT_EQ(distance(*source, *read), 0);
+  }
+}
+
 TEST(Export, DtypesAndShards) {
   test::Folder folder;
   test::write_hf(test::random_model(test::small_config("llama")), folder / "in", DType::f32);

@@ -133,12 +133,13 @@ Result<ModelConfig> config_from_gguf(const GgufHeader& header, const std::string
   const GgufValue* named = header.find("general.architecture");
   const auto architecture = named == nullptr ? std::nullopt : named->string();
   if (!architecture) return input_error(where + ": metadata general.architecture is missing: is this a model?");
-  if (*architecture != "llama" && *architecture != "qwen2" && *architecture != "qwen3") {
+  const bool unequal = *architecture == kGgufUnequalLlama;
+  if (*architecture != "llama" && !unequal && *architecture != "qwen2" && *architecture != "qwen3") {
     return input_error(where + ": architecture " + shown(*architecture) +
-                       " is not supported: llama (Mistral included), qwen2 and qwen3 are");
+                       " is not supported: llama (Mistral and deci included), qwen2 and qwen3 are");
   }
-  const std::string name(*architecture);
-  const Fields fields(header, name, where);
+  const std::string name(unequal ? "llama" : *architecture);
+  const Fields fields(header, std::string(*architecture), where);
   if (const GgufValue* split = header.find("split.count"); split != nullptr && split->integer().value_or(0) > 1) {
     return input_error(where + ": one of several parts of a split GGUF, which is not read: merge the parts first");
   }
@@ -209,7 +210,7 @@ std::string gguf_tensor_name(const std::string& canonical) {
 }
 
 bool gguf_interleaves_rope(const std::string& architecture) {
-  return architecture == "llama";
+  return architecture == "llama" || architecture == kGgufUnequalLlama;
 }
 
 std::vector<std::int32_t> interleaved_rows(std::int32_t heads, std::int32_t head_dim, std::int32_t dimension) {

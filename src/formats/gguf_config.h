@@ -2,6 +2,7 @@
 // GGUF metadata as ModelConfig, and the names and row orders of its tensors.
 
 #include <string>
+#include <string_view>
 
 #include "formats/gguf.h"
 #include "formats/model_config.h"
@@ -9,7 +10,11 @@
 
 namespace sparing {
 
-/// Architectures llama (Mistral is one there), qwen2 and qwen3; others are refused by name. `where` begins messages.
+/// llama.cpp's name for a llama whose layers differ in width: as "llama" it reads the first one's width for all.
+inline constexpr std::string_view kGgufUnequalLlama = "deci";
+
+/// Architectures llama (Mistral is one there, and so is deci), qwen2 and qwen3; others are refused by name. `where`
+/// begins messages.
 Result<ModelConfig> config_from_gguf(const GgufHeader& header, const std::string& where);
 
 /// "layers.3.attn.q.bias" -> "blk.3.attn_q.bias".

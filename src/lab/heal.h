@@ -22,8 +22,8 @@ struct HealSchedule {
     bf16,  ///< linear layers multiply in bf16, sums in f32: twice as fast where the processor has such products
     f32,
   };
-  std::int64_t tokens = 0;     ///< trained on in all; the text is gone through as often as that takes
-  std::int64_t batch = 2;      ///< sequences a step
+  std::int64_t tokens = 0;      ///< trained on in all; the text is gone through as often as that takes
+  std::int64_t batch = 2;       ///< sequences a step
   double scale_rate = 0.0003;   ///< of scales, minima and sparse values, relative to their sizes
   double vector_rate = 0.0003;  ///< of norms and biases, relative to each one's root mean square
   double code_rate = 0;  ///< of codes: how far their places move in a step, root mean square, in codes; 0: they stay

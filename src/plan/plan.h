@@ -45,13 +45,13 @@ struct CalibrationSpec {
 
 /// Training of the coded model's continuous parameters and of its codes, end to end (lab/heal.h).
 struct HealSpec {
-  CalibrationSpec text;        ///< its tokens: how many are trained on in all, text that is shorter several times
-  std::int64_t batch = 2;      ///< sequences a step
+  CalibrationSpec text;         ///< its tokens: how many are trained on in all, text that is shorter several times
+  std::int64_t batch = 2;       ///< sequences a step
   double scale_rate = 0.0003;   ///< of scales, minima and sparse values, relative to their sizes
   double vector_rate = 0.0003;  ///< of norms and biases
-  double code_rate = 0;        ///< of integer codes, in codes a step; 0: they stay
-  double stop = 0;             ///< fall of the held-out KL per 1,000 tokens below which it ends; 0: never
-  bool bf16 = true;            ///< products in bf16; else in f32
+  double code_rate = 0;         ///< of integer codes, in codes a step; 0: they stay
+  double stop = 0;              ///< fall of the held-out KL per 1,000 tokens below which it ends; 0: never
+  bool bf16 = true;             ///< products in bf16; else in f32
   bool operator==(const HealSpec&) const = default;
 };
 

@@ -283,6 +283,17 @@ class Compress(unittest.TestCase):
         self.assertLess(coded['bytes'], 0.35 * whole['bytes'])
         self.assertLess(self.kl('coded'), 0.5)
 
+        # Equal widths are a plain model to other tools; others are to those that know of them.
+        done = sparing('convert', self.folder / 'ziplm', '--to', 'hf', '--out', self.folder / 'plain')
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(json.loads((self.folder / 'plain/config.json').read_text())['intermediate_size'], 128)
+        done = sparing('convert', self.folder / 'thin', '--to', 'hf', '--out', self.folder / 'ragged')
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn('different widths', done.stderr)
+        done = sparing('convert', self.folder / 'thin', '--to', 'gguf', '--out', self.folder / 'thin.gguf')
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertAlmostEqual(self.kl('thin.gguf'), self.kl('thin'), places=4)
+
     def test_structure_that_does_not_suit_is_refused(self):
         keep = ['--method', 'keep', *CALIB, '--out', self.out]
         self.refused('no place', *keep, '--prune', 'layers.9.mlp=100')
