@@ -4,9 +4,9 @@
     bench/fit.py MODEL --calib valid.txt --text wiki.test.raw [--text other.txt]... --budget 60MB,75MB [--seed 1,2,3] [--work DIR]
                  [--out bench/results/fit.json] [-- --heal none]
 
-For each budget and seed: bytes of the finished directory, seconds and peak memory of the whole command, what healing did, and for each
-text KL to MODEL and agreement on its first windows of 512. A text of JSON lines is read as the questions and answers in it. What
-follows -- goes to compress. Directories that are there already in --work are only judged.
+For each budget and seed: bytes of the finished directory, seconds and peak memory of the whole command, what healing did, what the plan
+foresaw and what came of it, and for each text KL to MODEL and agreement on its first windows of 512. A text of JSON lines is read as
+the questions and answers in it. What follows -- goes to compress. Directories that are there already in --work are only judged.
 """
 import argparse
 import json
@@ -40,7 +40,7 @@ def compress(options, budget, seed, out):
         sys.exit(done.returncode)
     report = json.loads(done.stdout)
     made = {'seconds': round(time.monotonic() - start, 1), 'peak_bytes': report['peak_resident_bytes']}
-    return {**made, 'heal': report['heal']} if 'heal' in report else made
+    return {**made, **{key: report[key] for key in ('heal', 'forecast', 'finished') if key in report}}
 
 
 def judge(options, out, text):
