@@ -17,7 +17,9 @@ constexpr std::int64_t kMostShare = 3;     ///< a third of the channels at most
 constexpr std::size_t kMostDrops = 6;      ///< layers whose absence is measured
 constexpr double kDropOdds = 3;            ///< ... where the estimate is within this of what their bytes are worth
 constexpr int kRounds = 3;
-constexpr double kNear = 1.25;
+constexpr double kNear = 1.25, kCheap = 0.1;
+/// What is left codes worse than before, which the price of bytes does not know.
+constexpr double kHurdle = 0.75;
 
 /// KL of leaving out the first 1, 2, ... groups at a site, and all of its output.
 struct Ladder {
@@ -103,7 +105,9 @@ class Search {
                 std::to_string(static_cast<std::int64_t>(saved_)) + " bytes: KL " + std::to_string(expected_) +
                 " expected, " + std::to_string(measured) + " measured, worth " +
                 std::to_string(market_.price * saved_));
-      if (measured < market_.price * saved_ && ratio < kNear) return std::optional(spec_);
+      // Another selection is looked for where this one came out dearer than it was chosen for, unless it is cheap.
+      const double worth = kHurdle * market_.price * saved_;
+      if (measured < worth && (ratio < kNear || measured < kCheap * worth)) return std::optional(spec_);
       factor_ *= std::clamp(ratio, 0.25, 16.0);
     }
     return std::optional<StructureSpec>();
@@ -121,13 +125,15 @@ class Search {
   double ffn_bytes(std::int64_t layer) const { return bytes(layer, {"mlp.gate", "mlp.up", "mlp.down"}); }
   double attention_bytes(std::int64_t layer) const { return bytes(layer, {"attn.q", "attn.k", "attn.v", "attn.o"}); }
 
-  /// The best number of groups to leave out; none where none is worth it.
+  /// The best number of groups to leave out, what stays a multiple of `step`; nothing where none is worth it.
   std::optional<Step> best(const std::string& site, std::int64_t groups, std::int64_t step, double all_bytes) const {
     const std::vector<double>& damage = ladders_.at(site).damage;
     std::optional<Step> best;
     double most = 0;
-    for (std::int64_t gone = step; gone <= static_cast<std::int64_t>(damage.size()); gone += step) {
-      const Step tried{groups - gone, factor_ * damage[static_cast<std::size_t>(gone - 1)],
+    for (std::int64_t kept = (groups - 1) / step * step; kept > 0; kept -= step) {
+      const std::int64_t gone = groups - kept;
+      if (gone > static_cast<std::int64_t>(damage.size())) break;
+      const Step tried{kept, factor_ * damage[static_cast<std::size_t>(gone - 1)],
                        all_bytes * static_cast<double>(gone) / static_cast<double>(groups)};
       const double gain = market_.price * tried.bytes - tried.damage;
       if (gain <= most) continue;
@@ -143,10 +149,7 @@ class Search {
     for (std::size_t i = 0; i < config_.layers.size(); ++i) {
       const auto layer = static_cast<std::int64_t>(i);
       const LayerConfig& shape = config_.layers[i];
-      const std::int64_t odd = shape.ffn % kChannelStep;
-      // The last block of channels may be ragged: then none is gained by less than a block.
-      const auto channels =
-          odd == 0 ? best(channels_site(layer), shape.ffn, kChannelStep, ffn_bytes(layer)) : std::nullopt;
+      const auto channels = best(channels_site(layer), shape.ffn, kChannelStep, ffn_bytes(layer));
       const auto heads = best(heads_site(layer), shape.kv_heads, 1, attention_bytes(layer));
       double damage = 0, saved = 0;
       for (const auto& step : {channels, heads}) {

@@ -309,6 +309,25 @@ class Compress(unittest.TestCase):
         # Here nothing is: the plan is the one without, whatever was looked at.
         self.assertEqual(self.plan(*fit, '--prune', 'auto')['sites'], self.plan(*fit)['sites'])
 
+    def test_fit_takes_out_channels_that_do_nothing(self):
+        done = sparing('convert', MODEL, '--to', 'hf', '--dtype', 'f32', '--out', self.folder / 'dead')
+        self.assertEqual(done.returncode, 0, done.stderr)
+        weights = self.folder / 'dead/model.safetensors'
+        data = bytearray(weights.read_bytes())
+        start = 8 + int.from_bytes(data[:8], 'little')
+        header = json.loads(data[8:start])
+        for layer in (1, 3):
+            tensor = header[f'model.layers.{layer}.mlp.down_proj.weight']
+            rows, cols = tensor['shape']
+            for row in range(rows):
+                at = start + tensor['data_offsets'][0] + 4 * (row * cols + 100)
+                data[at:at + 4 * (cols - 100)] = bytes(4 * (cols - 100))
+        weights.write_bytes(data)
+        done = sparing('compress', self.folder / 'dead', '--fit', 'weights=150kB', '--heal', 'none', *CALIB, '--prune', 'auto', '--dry-run', '--json')
+        self.assertEqual(done.returncode, 0, done.stderr)
+        plan = json.loads(done.stdout)
+        self.assertEqual({layer['layer']: layer.get('ffn') for layer in plan['structure']['layers']}, {1: 128, 3: 128})
+
     def test_plan_is_written_edited_and_carried_out(self):
         path = self.folder / 'plan.json'
         done = sparing('plan', MODEL, '--fit', 'weights=180000,ram=80MiB@128', '--site', 'layers.0.*:bits=4..5', *CALIB, '--out', path)
