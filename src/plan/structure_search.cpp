@@ -18,8 +18,6 @@ constexpr std::size_t kMostDrops = 6;      ///< layers whose absence is measured
 constexpr double kDropOdds = 3;            ///< ... where the estimate is within this of what their bytes are worth
 constexpr int kRounds = 3;
 constexpr double kNear = 1.25, kCheap = 0.1;
-/// What is left codes worse than before, which the price of bytes does not know.
-constexpr double kHurdle = 0.75;
 
 /// KL of leaving out the first 1, 2, ... groups at a site, and all of its output.
 struct Ladder {
@@ -106,7 +104,7 @@ class Search {
                 " expected, " + std::to_string(measured) + " measured, worth " +
                 std::to_string(market_.price * saved_));
       // Another selection is looked for where this one came out dearer than it was chosen for, unless it is cheap.
-      const double worth = kHurdle * market_.price * saved_;
+      const double worth = market_.price * saved_;
       if (measured < worth && (ratio < kNear || measured < kCheap * worth)) return std::optional(spec_);
       factor_ *= std::clamp(ratio, 0.25, 16.0);
     }
