@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 
 #include "base/units.h"
 #include "lab/sensitivity.h"
@@ -69,6 +70,14 @@ HealSpec heal_on(const CalibrationSpec& text) {
   return heal;
 }
 
+/// Each step adds noise of about its rate to every parameter: over so many tokens it grows as their root, so that fewer
+/// allow larger steps. Four decimals, so that a recipe takes no more room whatever comes out.
+void set_rates(HealSpec& heal) {
+  constexpr double kLeast = 0.0003, kMost = 0.002, kTokens = 262'144;
+  const double rate = kLeast * std::sqrt(kTokens / static_cast<double>(std::max<std::int64_t>(heal.text.tokens, 1)));
+  heal.scale_rate = heal.vector_rate = std::round(std::clamp(rate, kLeast, kMost) * 1e4) / 1e4;
+}
+
 /// How to heal, as asked; nothing where that is not asked.
 Result<std::optional<HealSpec>> heal_spec(const PlanArgs& o, const CalibrationSpec& text, const Assembler& assembler,
                                           Journal& journal, const ExecuteOptions& execution) {
@@ -81,6 +90,7 @@ Result<std::optional<HealSpec>> heal_spec(const PlanArgs& o, const CalibrationSp
   } else {
     spec->text.tokens = std::max(std::get<HealTokens>(asked).tokens, spec->text.length);
   }
+  set_rates(*spec);
   return spec;
 }
 
@@ -104,6 +114,7 @@ Status heal_in_time(Plan& plan, double left, const Assembler& assembler, Journal
   plan.heal.reset();
   if (left <= 0) return {};
   SPARING_TRY(heal.text.tokens, heal_tokens_for(left, heal, assembler, &journal, execution));
+  set_rates(heal);
   plan.heal = std::move(heal);
   return {};
 }
@@ -208,6 +219,7 @@ Result<Plan> make_plan(const PlanArgs& o, const Session& session, const Assemble
     if (!request.calibration.self) {
       request.heal->text.tokens = std::max(o.calib_tokens, default_heal_tokens(assembler.checkpoint()));
     }
+    set_rates(*request.heal);
     if (fit.budgets.time > 0) request.heal->text.tokens = kUnknownTokens;
   }
   fit.base = std::move(request);
