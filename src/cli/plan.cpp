@@ -40,7 +40,7 @@ Status plan(const Options& o, const Session& session) {
   SPARING_TRY(const std::string hash, checkpoint_hash(*checkpoint));
   SPARING_TRY(const Assembler whole, Assembler::create(checkpoint, hash));
   SPARING_TRY(Plan plan, make_plan(o.how, session, whole, journal, execution));
-  SPARING_TRY(const Assembler assembler, assembler_for(plan, whole, journal, execution));
+  SPARING_TRY(const Assembler assembler, assembler_for(plan.structure, whole, plan.seed, journal, execution));
   SPARING_TRY(const auto sites, bind_plan(plan, assembler.checkpoint(), hash));
   SPARING_CHECK_OK(assembler.predict(plan, sites));
   if (!o.out.empty()) SPARING_CHECK_OK(write_file_atomically(out, plan_to_json(plan)));

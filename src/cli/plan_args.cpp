@@ -195,10 +195,7 @@ Result<Plan> make_plan(const PlanArgs& o, const Session& session, const Assemble
   if (o.fit.empty()) {
     SPARING_TRY(request.linear, with_rate(std::move(request.linear), o.bits, o.group, kBits));
     SPARING_TRY(request.embedding, with_rate(std::move(request.embedding), o.embed_bits, o.embed_group, kEmbedBits));
-    Plan about;
-    about.seed = request.seed;
-    about.structure = request.structure;
-    SPARING_TRY(const Assembler thinned, assembler_for(about, assembler, journal, execution));
+    SPARING_TRY(const Assembler thinned, assembler_for(request.structure, assembler, request.seed, journal, execution));
     SPARING_TRY(Plan plan, compose_plan(request, thinned.checkpoint(), assembler.model_hash()));
     plan.model = assembler.original().path().filename().string();
     return plan;

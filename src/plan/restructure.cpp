@@ -275,10 +275,10 @@ Result<std::shared_ptr<const Checkpoint>> restructured(const StructureSpec& spec
   return open_checkpoint(folder.string());
 }
 
-Result<Assembler> assembler_for(const Plan& plan, const Assembler& original, Journal& journal,
-                                const ExecuteOptions& options) {
-  if (!plan.structure) return original;
-  SPARING_TRY(auto checkpoint, restructured(*plan.structure, original, plan.seed, journal, options));
+Result<Assembler> assembler_for(const std::optional<StructureSpec>& structure, const Assembler& original,
+                                std::uint64_t seed, Journal& journal, const ExecuteOptions& options) {
+  if (!structure) return original;
+  SPARING_TRY(auto checkpoint, restructured(*structure, original, seed, journal, options));
   return Assembler::create(std::move(checkpoint), original.model_hash(), original.original_ptr());
 }
 

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -46,8 +47,8 @@ Result<std::shared_ptr<const Checkpoint>> restructured(const StructureSpec& spec
                                                        std::uint64_t seed, Journal& journal,
                                                        const ExecuteOptions& options);
 
-/// An assembler for the plan: of the thinned model, or the one given where the plan takes nothing out.
-Result<Assembler> assembler_for(const Plan& plan, const Assembler& original, Journal& journal,
-                                const ExecuteOptions& options);
+/// An assembler of the thinned model, or the one given where nothing is taken out.
+Result<Assembler> assembler_for(const std::optional<StructureSpec>& structure, const Assembler& original,
+                                std::uint64_t seed, Journal& journal, const ExecuteOptions& options);
 
 }  // namespace sparing

@@ -1,7 +1,6 @@
 #include "plan/structure_search.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "base/log.h"
 #include "lab/math/obq.h"
@@ -63,8 +62,7 @@ class LadderCoder final : public OriginalCoder {
       for (const double loss : ranking.loss) ladder.damage.push_back(each * loss);
     }
     ThreadPool pool(context_.options.threads);
-    const std::vector<float> nothing(weight.size());
-    const auto losses = math::row_losses(weight, nothing, w.rows, w.cols, w.h, pool);
+    const auto losses = math::row_losses(weight, {}, w.rows, w.cols, w.h, pool);
     for (std::size_t r = 0; r < losses.size(); ++r)
       ladder.all += each * losses[r] * (w.row_weights.empty() ? 1.0 : static_cast<double>(w.row_weights[r]));
     return {};
