@@ -9,6 +9,36 @@ namespace {
 
 constexpr std::int64_t kAhead = 8192;
 
+/// A number for each of the tokens worked on at once: in one register, since those of 8 tokens are all taken.
+template <int TOKENS>
+struct PerToken;
+template <>
+struct PerToken<1> {
+  float v = 0;
+  inline void add(const float* from) { v += *from; }
+  inline Floats splat(int) const { return _mm512_set1_ps(v); }
+};
+template <>
+struct PerToken<4> {
+  __m128 v = _mm_setzero_ps();
+  inline void add(const float* from) { v = _mm_add_ps(v, _mm_loadu_ps(from)); }
+  inline Floats splat(int t) const {
+    alignas(16) float each[4];
+    _mm_store_ps(each, v);
+    return _mm512_set1_ps(each[t]);
+  }
+};
+template <>
+struct PerToken<8> {
+  __m256 v = _mm256_setzero_ps();
+  inline void add(const float* from) { v = _mm256_add_ps(v, _mm256_loadu_ps(from)); }
+  inline Floats splat(int t) const {
+    alignas(32) float each[8];
+    _mm256_store_ps(each, v);
+    return _mm512_set1_ps(each[t]);
+  }
+};
+
 /// 16 rows of tokens [first, first + TOKENS) of a tile.
 template <int BITS, bool TABLE, bool HALF, bool MINIMA, int TOKENS>
 inline void panel(const IntWeight& w, const Groups& groups, const std::byte* block, Ints table, const Q8Block* x,
@@ -17,12 +47,9 @@ inline void panel(const IntWeight& w, const Groups& groups, const std::byte* blo
   const float *scale = groups.scale, *second = groups.second;
   std::int32_t left = w.blocks_per_group;
   Floats part[TOKENS];
-  float total[TOKENS];
+  PerToken<TOKENS> total;
   SPARING_UNROLL
-  for (int t = 0; t < TOKENS; ++t) {
-    acc[t] = part[t] = _mm512_setzero_ps();
-    total[t] = 0;
-  }
+  for (int t = 0; t < TOKENS; ++t) acc[t] = part[t] = _mm512_setzero_ps();
   for (std::int64_t b = 0; b < w.layout.blocks; ++b, block += 64 * BITS) {
     SPARING_UNROLL
     for (int i = 0; i < BITS; ++i) _mm_prefetch(reinterpret_cast<const char*>(block + kAhead + 64 * i), _MM_HINT_T0);
@@ -47,16 +74,16 @@ inline void panel(const IntWeight& w, const Groups& groups, const std::byte* blo
         }
         part[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_add_epi32(even, odd)), broadcast(x[b].scale + first + t),
                                   part[t]);
-        total[t] = total[t] + x[b].scaled_sum[HALF ? 1 + s : 0][first + t];
       }
+      total.add(x[b].scaled_sum[HALF ? 1 + s : 0] + first);
       if (HALF || --left == 0 || b + 1 == w.layout.blocks) {
         const Floats other = _mm512_loadu_ps(second), scales = _mm512_loadu_ps(scale);
         SPARING_UNROLL
         for (int t = 0; t < TOKENS; ++t) {
-          acc[t] = add_group<MINIMA>(acc[t], part[t], _mm512_set1_ps(total[t]), scales, other);
+          acc[t] = add_group<MINIMA>(acc[t], part[t], total.splat(t), scales, other);
           part[t] = _mm512_setzero_ps();
-          total[t] = 0;
         }
+        total = {};
         scale += 16;
         second += groups.step;
         left = w.blocks_per_group;

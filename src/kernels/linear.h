@@ -81,8 +81,14 @@ struct Product {
   std::int64_t y_stride = 0;
   const float* bias = nullptr;  ///< rows of them, or null
 };
+/// What computes the input just before it is quantised, while it is in cache: rows [first, last) of x. Called once for
+/// every row, from several threads for different rows.
+struct RowMaker {
+  void (*make)(void* context, std::int64_t first, std::int64_t last) = nullptr;
+  void* context = nullptr;
+};
 /// Several products over one input (q, k, v; gate, up) in one pass: the input is quantised once, threads meet once.
 void matmul(std::span<const Product> products, const float* x, std::int64_t tokens, std::int64_t x_stride,
-            Workspace& workspace, ThreadPool& pool);
+            Workspace& workspace, ThreadPool& pool, RowMaker rows = {});
 
 }  // namespace sparing::kernels

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -394,6 +396,45 @@ TEST(Matmul, SharedInputsTransformsAndStrides) {
       for (std::int64_t r = 0; r < rows; ++r)
         EXPECT_EQ(ys[i][static_cast<std::size_t>(t * (rows + 3) + r)], want[static_cast<std::size_t>(t * rows + r)]);
     EXPECT_EQ(ys[i][static_cast<std::size_t>(rows)], 0.0f) << "wrote beyond the rows";
+  }
+}
+
+TEST(Matmul, RowsMadeOnTheWayAreMadeOnceAndBeforeAnyIsRead) {
+  ThreadPool pool(2);
+  const std::int64_t rows = 40, cols = 96;
+  std::vector<CodedWeight> weights;
+  weights.push_back(weight_of(rows, cols, {random_csr(rows, cols, 0.1, 52)}));
+  weights.push_back(
+      weight_of(rows, cols, {random_term(IntGroupSpec{.bits = 4, .groups = {.group = 32}}, rows, cols, 51)}));
+  weights.push_back(weights.back());
+  weights.back().input = *hadamard_transform(32, std::vector<bool>(96, true));
+  std::vector<Linear> linears;
+  for (const auto& w : weights) linears.push_back(*Linear::prepare(w));
+  for (const std::int64_t tokens : {1, 3, 40}) {
+    const auto finished = random_floats(tokens * cols, 53);
+    std::vector<float> x(finished.size(), std::nanf(""));
+    std::vector<std::atomic<int>> made(static_cast<std::size_t>(tokens));
+    auto make = [&](std::int64_t first, std::int64_t last) {
+      for (std::int64_t t = first; t < last; ++t) ++made[static_cast<std::size_t>(t)];
+      std::copy(finished.begin() + first * cols, finished.begin() + last * cols, x.begin() + first * cols);
+    };
+    const RowMaker maker = {
+        [](void* f, std::int64_t first, std::int64_t last) { (*static_cast<decltype(make)*>(f))(first, last); }, &make};
+    std::vector<std::vector<float>> want(3, std::vector<float>(static_cast<std::size_t>(tokens * rows))), got = want;
+    std::vector<Product> products, same;
+    for (std::size_t i = 0; i < 3; ++i) {
+      products.push_back({&linears[i], want[i].data(), rows, nullptr});
+      same.push_back({&linears[i], got[i].data(), rows, nullptr});
+    }
+    Workspace workspace;
+    matmul(products, finished.data(), tokens, cols, workspace, pool);
+    matmul(same, x.data(), tokens, cols, workspace, pool, maker);
+    for (const auto& times : made) EXPECT_EQ(times, 1);
+    for (std::size_t i = 0; i < 3; ++i) expect_same_bits(want[i], got[i], std::to_string(tokens) + " tokens");
+    // Without anything to quantise.
+    std::ranges::fill(x, std::nanf(""));
+    matmul(std::span(same).first(1), x.data(), tokens, cols, workspace, pool, maker);
+    expect_same_bits(want[0], got[0], "csr alone");
   }
 }
 

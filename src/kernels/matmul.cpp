@@ -126,7 +126,7 @@ std::int64_t panels_of(const Product& p) {
 
 /// Products that share a transform: one pass over all their panels.
 void run_group(std::span<const Product> products, const std::uint64_t members, const float* x, std::int64_t tokens,
-               std::int64_t x_stride, Workspace::Impl& workspace, ThreadPool& pool) {
+               std::int64_t x_stride, Workspace::Impl& workspace, ThreadPool& pool, const RowMaker& rows) {
   const auto member = [&](std::size_t i) { return ((members >> i) & 1u) != 0; };
   const Product* first = nullptr;
   bool needs_q8 = false, needs_q16 = false;
@@ -163,9 +163,16 @@ void run_group(std::span<const Product> products, const std::uint64_t members, c
       start += products[i].weight->components();
     }
   };
-  if (transform || needs_q8 || needs_q16 || (components > 0 && !split)) {
+  if (rows.make != nullptr && tiles == 1) {
+    // One token's work is shorter than waking a thread.
+    pool.parallel_for(tokens, 2,
+                      [&](std::int64_t begin, std::int64_t end, int) { rows.make(rows.context, begin, end); });
+  }
+  const bool makes = rows.make != nullptr && tiles > 1;
+  if (transform || needs_q8 || needs_q16 || makes || (components > 0 && !split)) {
     const auto fill = [&](std::int64_t begin, std::int64_t end, int) {
       for (std::int64_t tile = begin; tile < end; ++tile) {
+        if (makes) rows.make(rows.context, tile * kTileTokens, std::min(tokens, (tile + 1) * kTileTokens));
         if (transform)
           for (std::int64_t t = tile * kTileTokens; t < std::min(tokens, (tile + 1) * kTileTokens); ++t)
             apply_transform(weight.input, cols, x + t * x_stride,
@@ -218,7 +225,7 @@ void run_group(std::span<const Product> products, const std::uint64_t members, c
 }  // namespace
 
 void matmul(std::span<const Product> products, const float* x, std::int64_t tokens, std::int64_t x_stride,
-            Workspace& workspace, ThreadPool& pool) {
+            Workspace& workspace, ThreadPool& pool, RowMaker rows) {
   assert(products.size() <= 64);
   if (tokens <= 0 || products.empty()) return;
   std::int64_t components = 0;
@@ -232,7 +239,8 @@ void matmul(std::span<const Product> products, const float* x, std::int64_t toke
       assert(products[j].weight->cols() == products[i].weight->cols());
       if (same_transform(products[i].weight->weight().input, products[j].weight->weight().input)) members |= 1ull << j;
     }
-    run_group(products, members, x, tokens, x_stride, workspace.impl(), pool);
+    run_group(products, members, x, tokens, x_stride, workspace.impl(), pool, rows);
+    rows = {};
     done |= members;
   }
 }

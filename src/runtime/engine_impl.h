@@ -71,7 +71,8 @@ struct Engine::Impl {
   void run_steps(std::span<const Step> steps, std::int64_t from, float* logits);
   void run_rows(const Step& step, std::int64_t from);
   void run_row_op(const RowOp& op, std::int64_t row);
-  void run_products(const Step& step, std::int64_t from, float* logits);
+  /// `before`: what computes the products' input, or null.
+  void run_products(const Step& step, const Step* before, std::int64_t from, float* logits);
   void run_attention(const AttentionOp& op);
   void code_keys(const AttentionOp& op);
   void attend(const AttentionOp& op, const Run& run, std::int64_t first, std::int64_t tokens, std::int32_t head,

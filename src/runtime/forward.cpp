@@ -48,13 +48,15 @@ void Engine::Impl::pass(std::int64_t wanted, float* logits) {
 }
 
 void Engine::Impl::run_steps(std::span<const Step> steps, std::int64_t from, float* logits) {
-  for (const Step& step : steps) {
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    const Step& step = steps[i];
     switch (step.kind) {
       case Step::Kind::rows:
-        run_rows(step, from);
+        // Products that follow take their input while it is in cache.
+        if (i + 1 == steps.size() || steps[i + 1].kind != Step::Kind::products) run_rows(step, from);
         break;
       case Step::Kind::products:
-        run_products(step, from, logits);
+        run_products(step, i > 0 && steps[i - 1].kind == Step::Kind::rows ? &steps[i - 1] : nullptr, from, logits);
         break;
       case Step::Kind::attention:
         run_attention(step.attention);
@@ -114,7 +116,7 @@ void Engine::Impl::run_row_op(const RowOp& op, std::int64_t row) {
   }
 }
 
-void Engine::Impl::run_products(const Step& step, std::int64_t from, float* logits) {
+void Engine::Impl::run_products(const Step& step, const Step* before, std::int64_t from, float* logits) {
   for (std::size_t i = 0; i < step.products.size(); ++i) {
     const ProductOp& op = step.products[i];
     products[i] = {.weight = linears[static_cast<std::size_t>(op.weight)].get(),
@@ -122,8 +124,18 @@ void Engine::Impl::run_products(const Step& step, std::int64_t from, float* logi
                    .y_stride = op.logits ? config.vocab : op.out.width,
                    .bias = op.bias < 0 ? nullptr : vectors[static_cast<std::size_t>(op.bias)].data()};
   }
+  const auto make = [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t row = from + first; row < from + last; ++row) {
+      for (const RowOp& op : before->rows) run_row_op(op, row);
+    }
+  };
+  kernels::RowMaker maker;
+  if (before != nullptr) {
+    maker = {[](void* f, std::int64_t first, std::int64_t last) { (*static_cast<decltype(make)*>(f))(first, last); },
+             const_cast<void*>(static_cast<const void*>(&make))};
+  }
   kernels::matmul({products.data(), step.products.size()}, at(step.input, from),
-                  static_cast<std::int64_t>(rows.size()) - from, step.input.width, workspace, *pool);
+                  static_cast<std::int64_t>(rows.size()) - from, step.input.width, workspace, *pool, maker);
 }
 
 void Engine::Impl::attend(const AttentionOp& op, const Run& run, std::int64_t first, std::int64_t tokens,
