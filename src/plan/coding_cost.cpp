@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
+#include <string>
 
 #include "base/units.h"
 #include "plan/database.h"
@@ -20,13 +22,44 @@ bool corrects(const std::vector<BoundSite>& sites) {
   });
 }
 
+/// What one token's way through the model costs beside coding, in multiply-adds.
+struct TokenCost {
+  double forward = 0;     ///< through the layers, once
+  double statistics = 0;  ///< second moments of the inputs, half of a symmetric matrix each
+  double correction = 0;  ///< the same between the damage so far and the inputs: of those, and of the stream they join
+};
+
+TokenCost token_cost(const std::vector<BoundSite>& sites) {
+  TokenCost cost;
+  std::set<std::string> inputs;
+  for (const BoundSite& site : sites) {
+    const std::string& name = site.site.name;
+    const std::string block = block_of(name), part = name.substr(std::min(name.size(), block.size() + 1));
+    const bool layer = block != name;
+    const double rows = static_cast<double>(site.site.rows), cols = static_cast<double>(site.site.cols);
+    if (layer) cost.forward += rows * cols;
+    if (part == "attn.o" || part == "mlp.down") cost.correction += rows * cols;
+    const bool reads_norm = part.starts_with("attn.") && part != "attn.o",
+               reads_second = part == "mlp.gate" || part == "mlp.up";
+    if (!inputs.insert(reads_norm ? block + ".attn" : reads_second ? block + ".mlp" : name).second) continue;
+    if (site.site.role == SiteRole::embedding && !site.site.tied) continue;
+    cost.statistics += cols * cols / 2;
+    cost.correction += cols * cols;
+  }
+  return cost;
+}
+
 }  // namespace
 
 double coding_seconds(const Plan& plan, const std::vector<BoundSite>& sites, double seconds_per_token,
                       double seconds_per_unit) {
   if (plan.calibration.tokens == 0) return 0;
-  // With correction the original model runs beside the coded one.
-  double seconds = seconds_per_token * static_cast<double>(plan.calibration.tokens) * (corrects(sites) ? 2 : 1);
+  double seconds = seconds_per_token * static_cast<double>(plan.calibration.tokens);
+  if (corrects(sites)) {
+    // The original model runs beside the coded one.
+    const TokenCost cost = token_cost(sites);
+    seconds *= (2 * cost.forward + cost.statistics + cost.correction) / (cost.forward + cost.statistics);
+  }
   for (const BoundSite& site : sites) {
     if (site.method == nullptr) continue;
     const auto polishes = [](const ParamSpec& spec) { return spec.name == "refine"; };

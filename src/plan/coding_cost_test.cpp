@@ -23,6 +23,7 @@ struct Case {
       site.site.name = name;
       site.site.rows = rows;
       site.site.cols = cols;
+      site.site.role = std::string_view(name) == "head" ? SiteRole::head : SiteRole::linear;
       sites.push_back(site);
     }
   }
@@ -31,6 +32,21 @@ struct Case {
     return static_cast<double>(coding_peak(plan, sites, config, max_ram)) / static_cast<double>(kMiB);
   }
 };
+
+// One layer's forward is 2 * 2048 * 512, its statistics 512^2 / 2 + 2048^2 / 2, and 512^2 / 2 for the head; correction
+// takes another forward, twice the statistics, and the damage of the stream that mlp.down joins.
+TEST(CodingSeconds, CorrectionCostsMoreThanASecondPass) {
+  Case c;
+  c.plan.calibration.tokens = 1000;
+  EXPECT_DOUBLE_EQ(coding_seconds(c.plan, c.sites, 0.01, 0), 10);
+  const auto gptq = find_method("gptq");
+  ASSERT_TRUE(gptq.ok());
+  c.sites[1].method = *gptq;
+  c.sites[1].params = *Params::make(**gptq, {{"correct", "1"}});
+  const double once = 2.0 * 2048 * 512, statistics = (2 * 512.0 * 512 + 2048.0 * 2048) / 2;
+  EXPECT_NEAR(coding_seconds(c.plan, c.sites, 0.01, 0),
+              10 * (2 * once + 3 * statistics + 512.0 * 2048) / (once + statistics), 1e-9);
+}
 
 TEST(CodingPeak, IsTheLargestBlocksAndItsOwnActivations) {
   Case c;
