@@ -98,19 +98,47 @@ struct Groups {
   std::int64_t step;  ///< floats from one group's second to the next
 };
 
-inline void prefetch(const std::byte* from, std::int64_t bytes) {
-  for (std::int64_t i = 0; i < bytes; i += 64) _mm_prefetch(reinterpret_cast<const char*>(from + i), _MM_HINT_T0);
-}
+/// What a stream through a weight's panels asks memory for beforehand, a little a block.
+class Ahead {
+ public:
+  Ahead(const IntWeight& w, std::int64_t panel) {
+    const IntGroupLayout& l = w.layout;
+    const std::int64_t next = panel + 1 < l.panels ? panel + 1 : panel;
+    const std::int64_t scale_bytes = l.groups * l.scale_group_bytes, zero_bytes = l.groups * l.zero_group_bytes;
+    scales_ = w.blob + l.scales + next * scale_bytes;
+    zeros_ = w.blob + l.zeros + next * zero_bytes;
+    scale_step_ = (scale_bytes + l.blocks - 1) / l.blocks;
+    zero_step_ = (zero_bytes + l.blocks - 1) / l.blocks;
+  }
+  /// One token's codes go into the second-level cache and from there, soon, into the first: asked for straight into the
+  /// first, each line would hold one of that cache's few places for a miss as long as memory takes. The next panel's
+  /// scales and zeros all at once would fill those places too. Several tokens are bound by their loads instead: each
+  /// line is asked for once.
+  template <int BITS, int TOKENS>
+  inline void ask(const std::byte* codes, std::int64_t block) const {
+    SPARING_UNROLL
+    for (int i = 0; i < BITS; ++i) {
+      if constexpr (TOKENS == 1) {
+        _mm_prefetch(reinterpret_cast<const char*>(codes + kFar + 64 * i), _MM_HINT_T1);
+        _mm_prefetch(reinterpret_cast<const char*>(codes + kNear + 64 * i), _MM_HINT_T0);
+      } else {
+        _mm_prefetch(reinterpret_cast<const char*>(codes + kFar + 64 * i), _MM_HINT_T0);
+      }
+    }
+    _mm_prefetch(reinterpret_cast<const char*>(scales_ + block * scale_step_), _MM_HINT_T0);
+    if (zero_step_ != 0) _mm_prefetch(reinterpret_cast<const char*>(zeros_ + block * zero_step_), _MM_HINT_T0);
+  }
+
+ private:
+  static constexpr std::int64_t kFar = 8192, kNear = 1024;  ///< bytes of codes
+  const std::byte *scales_, *zeros_;
+  std::int64_t scale_step_, zero_step_;  ///< bytes a block
+};
 
 inline void decode_groups(const IntWeight& w, std::int64_t panel, const Groups& to) {
   const IntGroupLayout& l = w.layout;
   const GroupSpec& spec = w.spec.groups;
   const std::byte* scales = w.blob + l.scales + panel * l.groups * l.scale_group_bytes;
-  // The next panel's, while this one's codes stream by.
-  if (panel + 1 < l.panels) {
-    prefetch(scales + l.groups * l.scale_group_bytes, l.groups * l.scale_group_bytes);
-    prefetch(w.blob + l.zeros + (panel + 1) * l.groups * l.zero_group_bytes, l.groups * l.zero_group_bytes);
-  }
   const Floats unit = _mm512_set1_ps(w.table_unit);
   if (spec.scale == ScaleKind::f16) {
     for (std::int64_t g = 0; g < l.groups; ++g)

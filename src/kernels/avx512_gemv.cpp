@@ -7,8 +7,6 @@
 namespace sparing::kernels::avx512 {
 namespace {
 
-constexpr std::int64_t kAhead = 8192;
-
 /// A number for each of the tokens worked on at once: in one register, since those of 8 tokens are all taken.
 template <int TOKENS>
 struct PerToken;
@@ -41,8 +39,8 @@ struct PerToken<8> {
 
 /// 16 rows of tokens [first, first + TOKENS) of a tile.
 template <int BITS, bool TABLE, bool HALF, bool MINIMA, int TOKENS>
-inline void panel(const IntWeight& w, const Groups& groups, const std::byte* block, Ints table, const Q8Block* x,
-                  int first, Floats (&acc)[TOKENS]) {
+inline void panel(const IntWeight& w, const Groups& groups, const Ahead& ahead, const std::byte* block, Ints table,
+                  const Q8Block* x, int first, Floats (&acc)[TOKENS]) {
   constexpr int kSegments = HALF ? 2 : 1, kQuads = 8 / kSegments;
   const float *scale = groups.scale, *second = groups.second;
   std::int32_t left = w.blocks_per_group;
@@ -51,8 +49,7 @@ inline void panel(const IntWeight& w, const Groups& groups, const std::byte* blo
   SPARING_UNROLL
   for (int t = 0; t < TOKENS; ++t) acc[t] = part[t] = _mm512_setzero_ps();
   for (std::int64_t b = 0; b < w.layout.blocks; ++b, block += 64 * BITS) {
-    SPARING_UNROLL
-    for (int i = 0; i < BITS; ++i) _mm_prefetch(reinterpret_cast<const char*>(block + kAhead + 64 * i), _MM_HINT_T0);
+    ahead.ask<BITS, TOKENS>(block, b);
     Ints codes[8];
     unpack_block<BITS>(block, codes);
     if constexpr (TABLE) {
@@ -94,10 +91,10 @@ inline void panel(const IntWeight& w, const Groups& groups, const std::byte* blo
 
 /// The next tokens of a few: 1, up to 4 or up to 8 at once.
 template <int BITS, bool TABLE, bool HALF, bool MINIMA, int TOKENS>
-inline void run_panel(const IntWeight& w, const Groups& groups, const std::byte* block, Ints table, const Q8Block* x,
-                      std::int64_t token, std::int64_t some, const Output& out, std::int64_t row) {
+inline void run_panel(const IntWeight& w, const Groups& groups, const Ahead& ahead, const std::byte* block, Ints table,
+                      const Q8Block* x, std::int64_t token, std::int64_t some, const Output& out, std::int64_t row) {
   Floats acc[TOKENS];
-  panel<BITS, TABLE, HALF, MINIMA, TOKENS>(w, groups, block, table, x, static_cast<int>(token), acc);
+  panel<BITS, TABLE, HALF, MINIMA, TOKENS>(w, groups, ahead, block, table, x, static_cast<int>(token), acc);
   for (int i = 0; i < some; ++i) store_rows(out, token + i, row, rows_left(w.rows, row), acc[i]);
 }
 
@@ -109,18 +106,19 @@ void gemv(const IntWeight& w, const Q8Block* x, std::int64_t tokens, const Outpu
   if constexpr (TABLE) table = table_register(w.table, BITS);
   for (std::int64_t p = begin; p < end; ++p) {
     decode_groups(w, p, groups);
+    const Ahead ahead(w, p);
     const std::byte* block = w.blob + w.layout.codes + p * w.layout.blocks * (64 * BITS);
     for (std::int64_t t = 0; t < tokens;) {
       const std::int64_t left = tokens - t;
       if (left == 1) {
-        run_panel<BITS, TABLE, HALF, MINIMA, 1>(w, groups, block, table, x, t, 1, out, p * 16);
+        run_panel<BITS, TABLE, HALF, MINIMA, 1>(w, groups, ahead, block, table, x, t, 1, out, p * 16);
         t += 1;
       } else if (left <= kFewTokens) {
-        run_panel<BITS, TABLE, HALF, MINIMA, kFewTokens>(w, groups, block, table, x, t, left, out, p * 16);
+        run_panel<BITS, TABLE, HALF, MINIMA, kFewTokens>(w, groups, ahead, block, table, x, t, left, out, p * 16);
         t += kFewTokens;
       } else {
         const std::int64_t some = left < 2 * kFewTokens ? left : 2 * kFewTokens;
-        run_panel<BITS, TABLE, HALF, MINIMA, 2 * kFewTokens>(w, groups, block, table, x, t, some, out, p * 16);
+        run_panel<BITS, TABLE, HALF, MINIMA, 2 * kFewTokens>(w, groups, ahead, block, table, x, t, some, out, p * 16);
         t += 2 * kFewTokens;
       }
     }

@@ -7,8 +7,6 @@
 namespace sparing::kernels::avx512 {
 namespace {
 
-constexpr std::int64_t kAhead = 8192;
-
 inline const std::int8_t* high_of(const Q16Block* x, std::int64_t block, int token) {
   return x[block / 2].high[token] + 32 * (block % 2);
 }
@@ -36,8 +34,8 @@ inline Floats add_segment(Floats acc, Ints high, Ints low, std::int32_t sum, Flo
 
 /// 16 rows of tokens [first, first + TOKENS) of a tile, before the tokens' scales.
 template <int BITS, bool TABLE, bool HALF, bool MINIMA, int TOKENS>
-inline void panel(const IntWeight& w, const Groups& groups, const std::byte* block, Ints table, const Q16Block* x,
-                  int first, Floats (&acc)[TOKENS]) {
+inline void panel(const IntWeight& w, const Groups& groups, const Ahead& ahead, const std::byte* block, Ints table,
+                  const Q16Block* x, int first, Floats (&acc)[TOKENS]) {
   constexpr int kSegments = HALF ? 2 : 1, kQuads = 8 / kSegments, kChains = TOKENS == 1 ? 2 : 1;
   const float *scale = groups.scale, *second = groups.second;
   std::int32_t in_group = 0, in_piece = 0;
@@ -55,8 +53,7 @@ inline void panel(const IntWeight& w, const Groups& groups, const std::byte* blo
   for (int t = 0; t < TOKENS; ++t) acc[t] = _mm512_setzero_ps();
   clear();
   for (std::int64_t b = 0; b < w.layout.blocks; ++b, block += 64 * BITS) {
-    SPARING_UNROLL
-    for (int i = 0; i < BITS; ++i) _mm_prefetch(reinterpret_cast<const char*>(block + kAhead + 64 * i), _MM_HINT_T0);
+    ahead.ask<BITS, TOKENS>(block, b);
     Ints codes[8];
     unpack_block<BITS>(block, codes);
     if constexpr (TABLE) {
@@ -110,17 +107,18 @@ void gemv(const IntWeight& w, const Q16Block* x, std::int64_t tokens, const Outp
   if constexpr (TABLE) table = table_register(w.table, BITS);
   for (std::int64_t p = begin; p < end; ++p) {
     decode_groups(w, p, groups);
+    const Ahead ahead(w, p);
     const std::byte* block = w.blob + w.layout.codes + p * w.layout.blocks * (64 * BITS);
     const __mmask16 rows = rows_left(w.rows, p * 16);
     for (std::int64_t t = 0; t < tokens; t += kFewTokens) {
       const std::int64_t some = tokens - t < kFewTokens ? tokens - t : kFewTokens;
       if (some == 1) {
         Floats acc[1];
-        panel<BITS, TABLE, HALF, MINIMA, 1>(w, groups, block, table, x, static_cast<int>(t), acc);
+        panel<BITS, TABLE, HALF, MINIMA, 1>(w, groups, ahead, block, table, x, static_cast<int>(t), acc);
         store_rows(out, t, p * 16, rows, _mm512_mul_ps(acc[0], broadcast(x[0].scale + t)));
       } else {
         Floats acc[kFewTokens];
-        panel<BITS, TABLE, HALF, MINIMA, kFewTokens>(w, groups, block, table, x, static_cast<int>(t), acc);
+        panel<BITS, TABLE, HALF, MINIMA, kFewTokens>(w, groups, ahead, block, table, x, static_cast<int>(t), acc);
         for (int i = 0; i < some; ++i)
           store_rows(out, t + i, p * 16, rows, _mm512_mul_ps(acc[i], broadcast(x[0].scale + t + i)));
       }
