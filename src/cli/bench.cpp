@@ -103,7 +103,8 @@ Status run_bench(const Options& options, const Session& session) {
   SPARING_TRY(const LoadedModel model, load_model(options.model, options.engine, session, longest + options.decode + 1,
                                                   static_cast<std::int32_t>(widest)));
   Engine& engine = *model.engine;
-  // Untimed: touches the weights and wakes the threads.
+  // Untimed: moves and touches the weights and wakes the threads.
+  engine.settle();
   SPARING_CHECK_OK(
       measure_speed(engine, arbitrary_tokens(std::min<std::int64_t>(longest, 16), engine.config().vocab), 2));
   std::vector<Row> rows;

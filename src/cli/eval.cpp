@@ -62,6 +62,7 @@ Status check_same_tokens(const LoadedModel& candidate, const LoadedModel& refere
 Status add_speed(Engine& engine, const Windows& windows, const std::string& suffix, nlohmann::json& json) {
   const std::int64_t prompt = std::min({kSpeedPrompt, windows.context / 2, engine.context() / 2});
   const std::int64_t decode = std::min(kSpeedDecode, engine.context() - prompt);
+  engine.settle();
   SPARING_TRY(const Speed speed,
               measure_speed(engine, std::span(windows.tokens).first(static_cast<std::size_t>(prompt)), decode));
   json["tokens_per_s" + suffix] = speed.decode_rate();

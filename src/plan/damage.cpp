@@ -74,13 +74,13 @@ Result<std::unique_ptr<DamageMeter>> DamageMeter::create(std::shared_ptr<const C
 Result<double> decode_seconds(std::shared_ptr<const Checkpoint> checkpoint, const Weights& weights, int threads) {
   // Many short rounds: on a machine that others use too, one undisturbed tenth of a second is likelier than half of
   // one.
-  constexpr std::int64_t kPrompt = 8, kWarm = 24, kTokens = 24, kRounds = 12;
+  constexpr std::int64_t kPrompt = 8, kTokens = 24, kRounds = 12;
   const std::int64_t context = std::min<std::int64_t>(checkpoint->config().context, 128);
   const LetGo afterwards(checkpoint, weights);
   SPARING_TRY(const auto engine, Engine::load(checkpoint, options_with(weights, context, threads)));
   const std::vector<Token> prompt = arbitrary_tokens(kPrompt, engine->config().vocab);
-  // Weights move to huge pages while the first tokens are decoded.
-  SPARING_CHECK_OK(measure_speed(*engine, prompt, std::min(kWarm, context - kPrompt)));
+  engine->settle();
+  SPARING_CHECK_OK(measure_speed(*engine, prompt, 4));
   double best = 0;
   for (int round = 0; round < kRounds; ++round) {
     SPARING_TRY(const Speed speed, measure_speed(*engine, prompt, std::min(kTokens, context - kPrompt)));

@@ -315,6 +315,10 @@ std::uint64_t Engine::kv_bytes() const {
 std::uint64_t Engine::bytes_per_token() const {
   return impl_->bytes_per_token;
 }
+void Engine::settle() {
+  while (!impl_->to_move.empty()) impl_->move_weights();
+}
+
 ThreadPool& Engine::pool() {
   return *impl_->pool;
 }

@@ -56,6 +56,9 @@ class Engine {
   /// One token for each of several sequences at once (decode batch). logits: [sequences.size(), vocab].
   Status decode(std::span<const std::int32_t> sequences, std::span<const Token> tokens, std::span<float> logits);
 
+  /// Does at once what the first tokens do a little at a time to make later ones faster: for measuring.
+  void settle();
+
   std::uint64_t weight_bytes() const;     ///< resident for weights
   std::uint64_t kv_bytes() const;         ///< allocated for KV
   std::uint64_t bytes_per_token() const;  ///< weight bytes read per decoded token
