@@ -1,64 +1,17 @@
 #!/usr/bin/env python3
 """Runs the finished `sparing` on the smallest real Llama (stories260K): happy paths, exit codes, one-line messages."""
 
-import fcntl
 import json
 import math
 import os
-import pty
-import select
 import shutil
 import signal
 import subprocess
-import tempfile
-import termios
 import time
 import unittest
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-BINARY = os.environ.get('SPARING_BINARY', str(ROOT / 'build' / 'release' / 'sparing'))
-DATA = Path(os.environ.get('SPARING_DATA', ROOT.parent / 'shared' / 'data'))
-STORIES = DATA / 'stories260K' / 'checkpoint_legacy.bin'
-SMOLLM2 = Path(os.environ.get('SPARING_MODELS', ROOT / 'models')) / 'smollm2.gguf'
-NO_SMOLLM2 = f"{SMOLLM2} is missing: run 'make model' or set SPARING_MODELS"
-NO_DATA = f'{STORIES} is missing (SPARING_DATA)'
-
-USAGE, INPUT, RESOURCE, INTERRUPTED = 2, 3, 4, 5
-
-
-def run(*words, stdin=None, **options):
-    return subprocess.run([BINARY, *map(str, words)], input=stdin, capture_output=True, text=True, timeout=120, **options)
-
-
-class Case(unittest.TestCase):
-    def setUp(self):
-        self.folder = Path(tempfile.mkdtemp(prefix='sparing-cli-'))
-        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
-
-    def write(self, name, content):
-        path = self.folder / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
-
-    def ok(self, *words, **options):
-        done = run(*words, **options)
-        self.assertEqual(done.returncode, 0, done.stderr)
-        return done
-
-    def json(self, *words, **options):
-        return json.loads(self.ok(*words, '--json', **options).stdout)
-
-    def refused(self, code, text, *words, **options):
-        """Exit code, one line on standard error that holds `text`, nothing on standard output."""
-        done = run(*words, **options)
-        self.assertEqual(done.returncode, code, f'{words}: {done.stderr}')
-        self.assertEqual(done.stdout, '', words)
-        lines = done.stderr.strip().split('\n')
-        self.assertEqual(len(lines), 1, done.stderr)
-        self.assertTrue(lines[0].startswith('error: ['), lines[0])
-        self.assertIn(text, lines[0])
-        return lines[0]
+from case import BINARY, Case, INPUT, INTERRUPTED, NO_DATA, NO_SMOLLM2, RESOURCE, ROOT, run, SMOLLM2, STORIES, TEXT, USAGE
 
 
 class Frame(Case):
@@ -248,103 +201,6 @@ class Run(Case):
         child.stdout.read(1)
         child.stdout.close()
         self.assertEqual(child.wait(timeout=60), -signal.SIGPIPE)
-
-
-TEMPLATE = """{% for m in messages %}{{ m.content }} {% endfor %}{% if add_generation_prompt %}One day{% endif %}"""
-
-
-@unittest.skipUnless(STORIES.exists(), NO_DATA)
-class Chat(Case):
-    def setUp(self):
-        super().setUp()
-        self.model = self.folder / 'model'
-        self.ok('convert', STORIES, '--to', 'hf', '--dtype', 'f32', '--out', self.model)
-        (self.model / 'chat_template.jinja').write_text(TEMPLATE)
-
-    def test_turns_reuse_what_was_read(self):
-        words = ['chat', self.model, '--max-tokens', '20', '--system', 'Once upon a time']
-        done = self.json(*words, stdin='there was a dog.\n/stats\n\nAnd a cat.\n/exit\nnever read\n')
-        self.assertEqual([m['role'] for m in done['messages']], ['system', 'user', 'assistant', 'user', 'assistant'])
-        first, second = done['turns']
-        self.assertEqual(first['text'], done['messages'][2]['content'])
-        self.assertGreater(second['reused_tokens'], 0)
-        self.assertLess(second['reused_tokens'], second['prompt_tokens'])
-        streamed = self.ok(*words, stdin='there was a dog.\nAnd a cat.')
-        self.assertEqual(streamed.stdout, first['text'] + '\n' + second['text'] + '\n')
-        drafted = self.json(*words, '--draft', 'lookup', stdin='there was a dog.\nAnd a cat.')
-        self.assertEqual([t['text'] for t in drafted['turns']], [first['text'], second['text']])
-
-    def test_run_with_the_template_is_the_first_turn(self):
-        chat = self.json('chat', self.model, '--max-tokens', '20', '--system', 'Once', stdin='there was a dog.')
-        run = self.json('run', self.model, '--chat', '--system', 'Once', '--prompt', 'there was a dog.', '--max-tokens', '20')
-        self.assertEqual(run['text'], chat['turns'][0]['text'])
-        self.assertEqual(run['prompt_tokens'], chat['turns'][0]['prompt_tokens'])
-        self.refused(USAGE, '--chat', 'run', self.model, '--system', 'Once', '--prompt', 'x')
-
-    def test_oldest_turns_go_when_the_context_is_full(self):
-        done = run('chat', self.model, '--max-tokens', '24', '--ctx', '96', '--ignore-end',
-                   stdin='Tell me of the little dog.\n' * 5)
-        self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertEqual(len(done.stdout.strip().split('\n')) >= 5, True, done.stdout)
-        self.assertIn('oldest messages are forgotten', done.stderr)
-
-    def test_refusals(self):
-        self.refused(USAGE, 'has no chat template', 'chat', STORIES, stdin='Hello')
-        self.refused(USAGE, 'has no chat template', 'run', STORIES, '--chat', '--prompt', 'Hello')
-        (self.model / 'chat_template.jinja').write_text("{{ raise_exception('roles must alternate') }}")
-        done = run('chat', self.model, stdin='Hello')
-        self.assertNotEqual(done.returncode, 0)
-        self.assertIn('roles must alternate', done.stderr)
-
-    def test_interrupt_stops_the_answer(self):
-        child = subprocess.Popen([BINARY, 'chat', str(self.model), '--ignore-end', '--max-tokens', '1000000', '--ctx', '100000'],
-                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        child.stdin.write(b'Hello\n')
-        child.stdin.flush()
-        self.assertNotEqual(child.stdout.read(1), b'')
-        child.send_signal(signal.SIGINT)
-        child.communicate(timeout=60)
-        self.assertEqual(child.returncode, INTERRUPTED)
-
-    def test_on_a_terminal(self):
-        """Ctrl-C ends the answer and not the chat; the terminal is as it was."""
-        try:
-            master, slave = pty.openpty()
-        except OSError as error:
-            self.skipTest(f'no pseudo-terminal on this machine: {error}')
-        before = termios.tcgetattr(slave)
-        child = subprocess.Popen([BINARY, 'chat', str(self.model), '--ignore-end', '--max-tokens', '1000000', '--ctx', '100000'],
-                                 stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
-                                 preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
-
-        def until(text, limit=60):
-            seen, end = b'', time.monotonic() + limit
-            while text not in seen:
-                self.assertLess(time.monotonic(), end, seen)
-                if select.select([master], [], [], 1)[0]:
-                    seen += os.read(master, 4096)
-            return seen
-
-        until(b'> ')
-        os.write(master, b'Hello\n')
-        until(b'Hello\r\n')
-        for _ in range(5):
-            os.read(master, 64)
-        os.write(master, b'\x03')
-        until(b'\r\n> ')
-        os.write(master, b'/stats\n')
-        until(b'> ')
-        os.write(master, b'\x04')
-        while child.poll() is None:
-            if select.select([master], [], [], 0.1)[0]:
-                os.read(master, 4096)
-        self.assertEqual(child.returncode, 0)
-        self.assertEqual(termios.tcgetattr(slave), before)
-        os.close(master)
-        os.close(slave)
-
-
-TEXT = ' '.join(['Once upon a time there was a little girl named Lily. She loved to play in the park with her dog.'] * 40)
 
 
 @unittest.skipUnless(STORIES.exists(), NO_DATA)
