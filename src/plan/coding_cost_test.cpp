@@ -48,6 +48,22 @@ TEST(CodingSeconds, CorrectionCostsMoreThanASecondPass) {
               10 * (2 * once + 3 * statistics + 512.0 * 2048) / (once + statistics), 1e-9);
 }
 
+TEST(CodingSeconds, PolishUnderCodedScalesCostsSeveralDrafts) {
+  Case c;
+  c.plan.calibration.tokens = 1000;
+  const auto gptq = find_method("gptq");
+  ASSERT_TRUE(gptq.ok());
+  const auto seconds = [&](const std::vector<std::pair<std::string, std::string>>& params) {
+    c.sites[1].method = *gptq;
+    c.sites[1].params = *Params::make(**gptq, params);
+    return coding_seconds(c.plan, c.sites, 0, 1e-9);
+  };
+  const double draft = 1e-9 * 512 * 2048 * 2048;
+  EXPECT_NEAR(seconds({{"refine", "0"}}), draft, 1e-9);
+  EXPECT_NEAR(seconds({{"refine", "2"}}), 1.8 * draft, 1e-9);
+  EXPECT_NEAR(seconds({{"refine", "2"}, {"scale", "coded6"}}), 4.8 * draft, 1e-9);
+}
+
 TEST(CodingPeak, IsTheLargestBlocksAndItsOwnActivations) {
   Case c;
   // The program, 32 Mi weights at ten bytes, of those 4 Mi at 24 more, second moments and their factor.

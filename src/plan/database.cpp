@@ -93,7 +93,7 @@ class CandidateCoder final : public OriginalCoder {
         SPARING_TRY(record.weights.emplace_back(), encoded(i, candidate));
         SPARING_CHECK_OK(context_.journal.store(part_of(i, candidate), record));
       }
-      units_ += coding_units(sites_[i].site, 0);
+      units_ += coding_units(sites_[i].site);
     }
     seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return {};
@@ -159,8 +159,8 @@ class CandidateCoder final : public OriginalCoder {
 
 }  // namespace
 
-double coding_units(const SiteInfo& site, std::int64_t refine) {
-  return static_cast<double>(site.rows * site.cols * site.cols) * static_cast<double>(5 + 4 * refine);
+double coding_units(const SiteInfo& site) {
+  return static_cast<double>(site.rows * site.cols * site.cols);
 }
 
 std::map<std::string, CodedWeight, std::less<>> CandidateDatabase::weights(

@@ -27,8 +27,8 @@ struct CandidateDatabase {
                                                           const std::vector<std::size_t>& choice) const;
 };
 
-/// Multiply-adds, about, of coding a site by a second-order method with so many rounds of polish, and judging it.
-double coding_units(const SiteInfo& site, std::int64_t refine);
+/// What a draft of a site by a second-order method, and judging it, take in proportion to: rows * cols^2.
+double coding_units(const SiteInfo& site);
 
 /// Codes, for every site, those of its options that `wanted` lists (as drafts). What an earlier run had coded of the
 /// same request is taken from the journal, in which this begins a folder of its own.
