@@ -7,34 +7,20 @@
 namespace sparing::kernels::avx512 {
 namespace {
 
-/// A number for each of the tokens worked on at once: in one register, since those of 8 tokens are all taken.
+/// A number for each of up to 8 tokens worked on at once: in one register, since those of 8 tokens are all taken.
 template <int TOKENS>
-struct PerToken;
-template <>
-struct PerToken<1> {
-  float v = 0;
-  inline void add(const float* from) { v += *from; }
-  inline Floats splat(int) const { return _mm512_set1_ps(v); }
-};
-template <>
-struct PerToken<4> {
-  __m128 v = _mm_setzero_ps();
-  inline void add(const float* from) { v = _mm_add_ps(v, _mm_loadu_ps(from)); }
-  inline Floats splat(int t) const {
-    alignas(16) float each[4];
-    _mm_store_ps(each, v);
-    return _mm512_set1_ps(each[t]);
-  }
-};
-template <>
-struct PerToken<8> {
-  __m256 v = _mm256_setzero_ps();
-  inline void add(const float* from) { v = _mm256_add_ps(v, _mm256_loadu_ps(from)); }
-  inline Floats splat(int t) const {
+class PerToken {
+ public:
+  inline void add(const float* from) { v_ = _mm256_add_ps(v_, _mm256_maskz_loadu_ps((1u << TOKENS) - 1u, from)); }
+  inline Floats splat(int token) const {
+    if constexpr (TOKENS == 1) return _mm512_broadcastss_ps(_mm256_castps256_ps128(v_));
     alignas(32) float each[8];
-    _mm256_store_ps(each, v);
-    return _mm512_set1_ps(each[t]);
+    _mm256_store_ps(each, v_);
+    return _mm512_set1_ps(each[token]);
   }
+
+ private:
+  __m256 v_ = _mm256_setzero_ps();
 };
 
 /// 16 rows of tokens [first, first + TOKENS) of a tile.
