@@ -60,7 +60,7 @@ TEST(CodingSeconds, PolishUnderCodedScalesCostsSeveralDrafts) {
   };
   const double draft = 1e-9 * 512 * 2048 * 2048;
   EXPECT_NEAR(seconds({{"refine", "0"}}), draft, 1e-9);
-  EXPECT_NEAR(seconds({{"refine", "2"}}), 1.8 * draft, 1e-9);
+  EXPECT_NEAR(seconds({{"refine", "2"}}), 1.6 * draft, 1e-9);
   EXPECT_NEAR(seconds({{"refine", "2"}, {"scale", "coded6"}}), 4.8 * draft, 1e-9);
 }
 
