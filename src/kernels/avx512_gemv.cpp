@@ -11,7 +11,9 @@ namespace {
 template <int TOKENS>
 class PerToken {
  public:
-  inline void add(const float* from) { v_ = _mm256_add_ps(v_, _mm256_maskz_loadu_ps((1u << TOKENS) - 1u, from)); }
+  inline void add(const float* from) {
+    v_ = _mm256_add_ps(v_, _mm256_maskz_loadu_ps(static_cast<__mmask8>((1u << TOKENS) - 1u), from));
+  }
   inline Floats splat(int token) const {
     if constexpr (TOKENS == 1) return _mm512_broadcastss_ps(_mm256_castps256_ps128(v_));
     alignas(32) float each[8];
