@@ -18,7 +18,9 @@
 #include "cli/app.h"
 #include "cli/engine_args.h"
 #include "cli/lab_commands.h"
+#include "cli/plan_args.h"
 #include "cli/table.h"
+#include "lab/calibrate.h"
 #include "plan/claim_runner.h"
 #include "plan/code_calibrated.h"
 
@@ -32,7 +34,7 @@ struct Options {
   std::vector<std::string> ids, calib;
   ModelArgs model;
   EngineArgs engine;
-  std::string name, text, out = "claims", work;
+  std::string name, text, out = "claims", work, device = "cpu";
   std::int64_t seeds = 3, chunks = 24, context = 512, calib_tokens = 32768, calib_length = 512;
   bool list = false, page = false, any_build = false;
 };
@@ -165,6 +167,8 @@ Result<ClaimRunner> make_runner(const Options& o, const Session& session, const 
                            checkpoint->config()));
   options.engine = engine_options(o.engine, session);
   options.execution.threads = session.common.threads;
+  SPARING_CHECK_OK(check_device(o.device));
+  options.execution.device = o.device;
   options.execution.code_calibrated = code_calibrated;
   options.on_side = [&session](const std::string& what) { note(session, what); };
   return ClaimRunner::create(checkpoint, hash, std::move(options));
@@ -286,6 +290,7 @@ void register_claims(CLI::App& app, Session& session) {
       ->capture_default_str();
   command->add_option("--work", o->work, "Folder for models and finished sides [.work in --out]")->type_name("DIR");
   command->add_flag("--any-build", o->any_build, "Take over finished sides of other builds of this program too");
+  add_device(command, o->device);
   add_engine(command, o->engine);
   on_chosen(command, session, [o, &session] { return run_claims(*o, session); });
 }

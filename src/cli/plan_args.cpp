@@ -63,10 +63,10 @@ Result<std::optional<StructureSpec>> structure_spec(const PlanArgs& o, const Cal
   return spec;
 }
 
-HealSpec heal_on(const CalibrationSpec& text) {
+HealSpec heal_on(const CalibrationSpec& text, const std::string& device) {
   HealSpec heal;
   heal.text = text;
-  heal.bf16 = heals_fast_in_bf16();
+  heal.bf16 = heals_fast_in_bf16(device);
   return heal;
 }
 
@@ -84,7 +84,7 @@ Result<std::optional<HealSpec>> heal_spec(const PlanArgs& o, const CalibrationSp
   std::optional<HealSpec> spec;
   if (o.heal.empty() || o.heal == kNoHealing) return spec;
   SPARING_TRY(const auto asked, parse_heal(o.heal));
-  spec = heal_on(text);
+  spec = heal_on(text, execution.device);
   if (const auto* time = std::get_if<HealTime>(&asked)) {
     SPARING_TRY(spec->text.tokens, heal_tokens_for(time->seconds, *spec, assembler, &journal, execution));
   } else {
@@ -177,6 +177,8 @@ Result<ExecuteOptions> execution_of(const PlanArgs& args, const Session& session
                                     const std::filesystem::path& scratch) {
   ExecuteOptions execution;
   execution.threads = session.common.threads;
+  SPARING_CHECK_OK(check_device(args.device));
+  execution.device = args.device;
   execution.code_calibrated = code_calibrated;
   execution.heal = heal_plan;
   execution.calibrate = calibrate;
@@ -212,7 +214,7 @@ Result<Plan> make_plan(const PlanArgs& o, const Session& session, const Assemble
   fit.embed_group = o.embed_group;
   // By default for the time that is left, or on as much as a model of this size is worth.
   if (o.heal.empty()) {
-    request.heal = heal_on(request.calibration);
+    request.heal = heal_on(request.calibration, execution.device);
     if (!request.calibration.self) {
       request.heal->text.tokens = std::max(o.calib_tokens, default_heal_tokens(assembler.checkpoint()));
     }
@@ -230,6 +232,12 @@ Result<Plan> make_plan(const PlanArgs& o, const Session& session, const Assemble
     plan.forecast.set(kHealSeconds, healing);
   }
   return plan;
+}
+
+CLI::Option* add_device(CLI::App* command, std::string& device) {
+  return command->add_option("--device", device, "Where calibration and training compute: cpu, cuda, cuda:1, ...")
+      ->type_name("NAME")
+      ->capture_default_str();
 }
 
 void add_plan_args(CLI::App* command, PlanArgs& args) {
@@ -316,6 +324,7 @@ void add_plan_args(CLI::App* command, PlanArgs& args) {
   command->add_option("--max-ram", args.max_ram, "Spill calibration's activations to a file beyond this")
       ->type_name("SIZE")
       ->group("Files and resources");
+  add_device(command, args.device)->group("Files and resources");
 }
 
 }  // namespace sparing::cli

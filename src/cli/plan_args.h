@@ -18,7 +18,7 @@ namespace sparing::cli {
 
 struct PlanArgs {
   ModelArgs source;
-  std::string method, fit, heal, embed_method, prune_method = "ziplm", max_ram;
+  std::string method, fit, heal, embed_method, prune_method = "ziplm", max_ram, device = "cpu";
   std::optional<std::int32_t> bits, group, embed_bits, embed_group;
   std::vector<std::string> params, sites, prune, calib;
   std::int64_t calib_tokens = 32768, calib_length = 512, generations = 0;
@@ -30,6 +30,8 @@ struct PlanArgs {
 };
 
 void add_plan_args(CLI::App* command, PlanArgs& args);
+/// --device: what ExecuteOptions::device is, once check_device (lab/calibrate.h) knows it.
+CLI::Option* add_device(CLI::App* command, std::string& device);
 
 /// Refused before the model is read: unknown methods, bad budgets.
 Status check_plan_args(const PlanArgs& args, const std::string& command);

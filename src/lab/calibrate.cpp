@@ -1,7 +1,5 @@
 #include "lab/calibrate.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -10,12 +8,9 @@
 #include "base/log.h"
 #include "base/progress.h"
 #include "base/system.h"
-#include "lab/math/gemm.h"
+#include "lab/moments.h"
 #include "lab/pass.h"
 #include "lab/reconstruct.h"
-
-// OpenBLAS's own threads would fight with ours, and split products differently for each number of them.
-extern "C" void openblas_set_num_threads(int) __attribute__((weak));
 
 namespace sparing {
 namespace {
@@ -46,15 +41,21 @@ struct Gathered {
 
 class Calibration {
  public:
-  Calibration(const Checkpoint& checkpoint, const CalibrationOptions& options, SiteCoder& coder)
+  Calibration(const Checkpoint& checkpoint, const CalibrationOptions& options, SiteCoder& coder, at::Device device)
       : checkpoint_(checkpoint),
         coder_(coder),
+        device_(device),
         pool_(options.threads),
         activations_(options.max_ram, options.scratch) {}
 
   Status run(const std::vector<std::vector<Token>>& sequences);
 
  private:
+  Result<Weights> weights_of(const Graph& graph, const Stage& stage,
+                             const std::function<const CodedWeight*(const std::string&)>& replaced = {}) const {
+    return lab::load_weights(checkpoint_, graph, stage.first, stage.last, at::TensorOptions(at::kFloat).device(device_),
+                             replaced);
+  }
   Status embed();
   Status block(const Graph& graph, const std::string& name);
   Status train(const Graph& graph, const std::string& name, const TrainingSchedule& schedule,
@@ -68,13 +69,12 @@ class Calibration {
   bool wants_damage(const std::string& site) const { return wants_statistics(site) && coder_.wants_damage(site); }
   Status advance(const Graph& graph, const Stage& stage, const std::map<std::string, CodedWeight>& coded);
   Result<Gathered> gather(const Stage& stage);
-  void add_damage(const ActivationMatrix& original, const ActivationMatrix& now, const ActivationMatrix& input,
-                  std::vector<float>& sum);
   Status code(const Stage& stage, const Gathered& sums, std::map<std::string, CodedWeight>& coded);
   std::string head_site() const { return model_.config.tied_head ? "embed" : "head"; }
 
   const Checkpoint& checkpoint_;
   SiteCoder& coder_;
+  at::Device device_;
   ThreadPool pool_;
   lab::ActivationPool activations_;
   ModelGraph model_;
@@ -91,37 +91,18 @@ bool Calibration::done(const Graph& graph) const {
 Status Calibration::advance(const Graph& graph, const Stage& stage, const std::map<std::string, CodedWeight>& coded) {
   const auto start = Clock::now();
   {
-    SPARING_TRY(const Weights weights, lab::load_weights(checkpoint_, graph, stage.first, stage.last, at::kFloat,
-                                                         [&](const std::string& site) -> const CodedWeight* {
-                                                           const auto found = coded.find(site);
-                                                           return found != coded.end() ? &found->second
-                                                                                       : coder_.finished(site);
-                                                         }));
+    SPARING_TRY(const Weights weights, weights_of(graph, stage, [&](const std::string& site) -> const CodedWeight* {
+                  const auto found = coded.find(site);
+                  return found != coded.end() ? &found->second : coder_.finished(site);
+                }));
     SPARING_CHECK_OK(now_->advance(graph, stage, weights));
   }
   if (original_) {
-    SPARING_TRY(const Weights weights, lab::load_weights(checkpoint_, graph, stage.first, stage.last, at::kFloat));
+    SPARING_TRY(const Weights weights, weights_of(graph, stage));
     SPARING_CHECK_OK(original_->advance(graph, stage, weights));
   }
   timing_.forward += since(start);
   return {};
-}
-
-// sum += (original - now)' input
-void Calibration::add_damage(const ActivationMatrix& original, const ActivationMatrix& now,
-                             const ActivationMatrix& input, std::vector<float>& sum) {
-  const std::int64_t m = now.width(), n = input.width();
-  sum.resize(static_cast<std::size_t>(m * n));
-  std::vector<float> difference;
-  for (const auto& [first, last] : text_.batches) {
-    const std::int64_t row = text_.offsets[first], rows = text_.offsets[last] - row;
-    difference.resize(static_cast<std::size_t>(rows * m));
-    const float *a = original.row(row), *b = now.row(row);
-    for (std::size_t i = 0; i < difference.size(); ++i) difference[i] = a[i] - b[i];
-    math::gemm<float>(m, n, rows, 1.0f, math::transposed(static_cast<const float*>(difference.data()), m),
-                      math::rows_of(static_cast<const float*>(input.row(row)), n), sum.data(), n, pool_);
-    for (const ActivationMatrix* used : {&original, &now, &input}) used->rest(row, rows);
-  }
 }
 
 Result<Gathered> Calibration::gather(const Stage& stage) {
@@ -133,22 +114,17 @@ Result<Gathered> Calibration::gather(const Stage& stage) {
   const auto start = Clock::now();
   const ActivationMatrix& input = now_->value(stage.observed);
   const std::int64_t width = input.width();
-  sums.moment.resize(static_cast<std::size_t>(width * width));
-  for (const auto& [first, last] : text_.batches) {
-    const std::int64_t row = text_.offsets[first], rows = text_.offsets[last] - row;
-    math::add_gram(rows, width, input.row(row), width, sums.moment.data(), pool_);
-    input.rest(row, rows);
-  }
-  math::mirror_upper(width, sums.moment.data());
+  sums.moment = lab::second_moment(text_, input, pool_);
   for (std::int64_t j = 0; j < width; ++j)
     if (!std::isfinite(sums.moment[static_cast<std::size_t>(j * (width + 1))]))
       return input_error("[calibrate] " + stage.readers.front().site + ": input " + std::to_string(j) +
                          " is not finite on the calibration text: check the model with `sparing verify`");
   if (original_ && any(&Calibration::wants_damage)) {
-    add_damage(original_->value(stage.observed), input, input, sums.input_damage);
+    sums.input_damage = lab::damage_by_input(text_, original_->value(stage.observed), input, input, pool_);
     for (const auto& [site, joins] : stage.readers)
       if (joins >= 0 && wants_damage(site))
-        add_damage(original_->value(joins), now_->value(joins), input, sums.residual_damage[site]);
+        sums.residual_damage[site] =
+            lab::damage_by_input(text_, original_->value(joins), now_->value(joins), input, pool_);
   }
   timing_.moments += since(start);
   return sums;
@@ -179,7 +155,7 @@ Status Calibration::code(const Stage& stage, const Gathered& sums, std::map<std:
 // The original block on the inputs that the coded model gives it. Leaves those inputs entered.
 Result<ActivationMatrix> Calibration::target_on_present_inputs(const Graph& graph) {
   const Stage whole = lab::whole_graph(graph);
-  SPARING_TRY(const Weights weights, lab::load_weights(checkpoint_, graph, whole.first, whole.last, at::kFloat));
+  SPARING_TRY(const Weights weights, weights_of(graph, whole));
   SPARING_CHECK_OK(now_->advance(graph, whole, weights));
   return now_->take(graph.output);
 }
@@ -205,8 +181,7 @@ Status Calibration::train(const Graph& graph, const std::string& name, const Tra
     return found != coded.end() ? &found->second : coder_.finished(site);
   };
   {
-    SPARING_TRY(const Weights fixed,
-                lab::load_weights(checkpoint_, graph, whole.first, whole.last, at::kFloat, replaced));
+    SPARING_TRY(const Weights fixed, weights_of(graph, whole, replaced));
     SPARING_TRY(const lab::ReconstructionReport report,
                 lab::reconstruct({.text = text_,
                                   .block = graph,
@@ -230,8 +205,7 @@ Status Calibration::train(const Graph& graph, const std::string& name, const Tra
   own_target = {};
   now_->rewind(graph);
   now_->enter(graph);
-  SPARING_TRY(const Weights weights,
-              lab::load_weights(checkpoint_, graph, whole.first, whole.last, at::kFloat, replaced));
+  SPARING_TRY(const Weights weights, weights_of(graph, whole, replaced));
   SPARING_CHECK_OK(now_->advance(graph, whole, weights));
   now_->release(whole);
   timing_.training += since(start);
@@ -295,14 +269,13 @@ Status Calibration::head() {
 
 Status Calibration::run(const std::vector<std::vector<Token>>& sequences) {
   SPARING_TRY(model_, build_graph(checkpoint_.config()));
-  SPARING_TRY(text_, lab::prepare_text(sequences, model_.config));
+  SPARING_TRY(text_, lab::prepare_text(sequences, model_.config, device_));
   std::int64_t widest = model_.config.hidden;
   for (const LayerConfig& layer : model_.config.layers) widest = std::max<std::int64_t>(widest, layer.ffn);
   if (text_.tokens() < widest)
     log_warning("[calibrate] " + std::to_string(text_.tokens()) + " tokens of text for inputs " +
                 std::to_string(widest) + " wide leave directions unseen: give at least " + std::to_string(widest) +
                 ", better " + std::to_string(16 * widest));
-  if (openblas_set_num_threads) openblas_set_num_threads(1);
 
   std::vector<const Graph*> graphs;
   for (const Graph& graph : model_.blocks) graphs.push_back(&graph);
@@ -344,12 +317,16 @@ Status Calibration::run(const std::vector<std::vector<Token>>& sequences) {
 
 }  // namespace
 
+Status check_device(const std::string& name) {
+  SPARING_CHECK_OK(lab::find_device(name));
+  return {};
+}
+
 Status calibrate(const Checkpoint& checkpoint, const std::vector<std::vector<Token>>& sequences,
                  const CalibrationOptions& options, SiteCoder& coder) {
-  const int before = at::get_num_threads();
-  Status status = Calibration(checkpoint, options, coder).run(sequences);
-  at::set_num_threads(before);
-  return status;
+  return lab::on_device("calibrate", options.device, [&](at::Device device) {
+    return Calibration(checkpoint, options, coder, device).run(sequences);
+  });
 }
 
 }  // namespace sparing

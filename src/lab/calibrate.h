@@ -44,13 +44,17 @@ struct CalibrationOptions {
   int threads = 0;            ///< 0: all available
   std::uint64_t max_ram = 0;  ///< most bytes of activations in memory, beyond which they go to a file; 0: no limit
   std::filesystem::path scratch = {};  ///< folder of that file; empty: the system's folder for temporary files
+  std::string device = "cpu";          ///< where libtorch computes: also "cuda", "cuda:1"
 };
+
+/// Errors: a name that libtorch does not know, a device that is not there.
+Status check_device(const std::string& name);
 
 /// Runs the sequences through the model. Peak memory: one block's weights and statistics, or what training it takes
 /// (lab/reconstruct.h), and the activations (which max_ram moves to a file). Bits do not depend on threads, nor on
-/// which blocks were finished before. Errors: no sequences, tokens out of range, activations that overflow, an
-/// interrupt, whatever the coder returns. Calibrating on fewer tokens than a site has inputs is a warning that says how
-/// many it takes.
+/// which blocks were finished before; they do on the device. Errors: no sequences, tokens out of range, activations
+/// that overflow, an interrupt, whatever the coder returns. Calibrating on fewer tokens than a site has inputs is a
+/// warning that says how many it takes.
 Status calibrate(const Checkpoint& checkpoint, const std::vector<std::vector<Token>>& sequences,
                  const CalibrationOptions& options, SiteCoder& coder);
 

@@ -1,7 +1,5 @@
 #include "lab/heal.h"
 
-#include <ATen/Parallel.h>
-#include <ATen/ops/from_blob.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
@@ -23,9 +21,6 @@
 #include "lab/math/adam.h"
 #include "lab/student.h"
 #include "lab/teacher.h"
-
-// OpenBLAS's own threads would fight with ours, and split products differently for each number of them.
-extern "C" void openblas_set_num_threads(int) __attribute__((weak));
 
 namespace sparing {
 namespace {
@@ -62,7 +57,7 @@ class Healing {
   std::int64_t steps() const;
   double left(std::int64_t step) const;
   std::vector<std::size_t> batch_of(std::int64_t step);
-  at::Tensor target_of(std::size_t sequence) const;
+  at::Tensor target_of(std::size_t sequence) const { return text_.rows(states_, sequence); }
   at::Tensor forward(std::size_t sequence, std::vector<lab::Tape>& tapes) const;
   double gradient_of(std::size_t sequence, std::span<float> sum, std::map<std::string, at::Tensor>& whole) const;
   double measure(std::size_t first, std::size_t last);
@@ -114,7 +109,7 @@ Status Healing::prepare() {
   SPARING_TRY(const ModelGraph original, build_graph(problem_.original.config()));
   SPARING_TRY(states_, lab::final_states(problem_.original, original, text_, activations_, products(), pool_));
   SPARING_TRY(const CodedWeight head, problem_.original.weight(head_site()));
-  original_head_ = lab::decode(head).to(products());
+  original_head_ = lab::decode(head).to(text_.device, products());
   problem_.original.forget(head_site());
   if (problem_.schedule.code_rate > 0) {
     SPARING_CHECK_OK(student_.train_codes(problem_.coded_from(), pool_));
@@ -156,17 +151,12 @@ std::vector<std::size_t> Healing::batch_of(std::int64_t step) {
   return batch;
 }
 
-at::Tensor Healing::target_of(std::size_t sequence) const {
-  const std::int64_t row = text_.offsets[sequence], length = text_.offsets[sequence + 1] - row;
-  return at::from_blob(states_.row(row), {length, states_.width()}, at::kFloat);
-}
-
 // What the head reads.
 at::Tensor Healing::forward(std::size_t sequence, std::vector<lab::Tape>& tapes) const {
   lab::RunOptions how;
   how.rms_eps = text_.rms_eps;
   how.rotation = text_.rotations.at(static_cast<std::int64_t>(sequences_[sequence].size()));
-  at::Tensor x = student_.embed(sequences_[sequence]);
+  at::Tensor x = student_.embed(sequences_[sequence]).to(text_.device);
   const bool kept = !tapes.empty();
   for (std::size_t b = 0; b < model_.blocks.size(); ++b) {
     lab::Tape passing;
@@ -182,7 +172,8 @@ double Healing::gradient_of(std::size_t sequence, std::span<float> sum,
                             std::map<std::string, at::Tensor>& whole) const {
   std::vector<lab::Tape> tapes(model_.blocks.size() + 1);
   const at::Tensor hidden = forward(sequence, tapes).to(products());
-  const lab::GradientSink sink = [&](const std::string& name, const at::Tensor& gradient) {
+  const lab::GradientSink sink = [&](const std::string& name, const at::Tensor& there) {
+    const at::Tensor gradient = there.to(at::kCPU);
     student_.add_gradient(name, gradient, sum);
     if (student_.trains_codes() && gradient.dim() == 2) whole[name] = gradient;
   };
@@ -198,6 +189,7 @@ double Healing::gradient_of(std::size_t sequence, std::span<float> sum,
     gradient = tapes.back().backward(gradient, sink);
     tapes.pop_back();
   }
+  gradient = gradient.to(at::kCPU);
   student_.add_embedding_gradient(sequences_[sequence], gradient, sum);
   if (const auto tied = whole.find("embed"); tied != whole.end()) {
     const std::vector<std::int64_t> rows(sequences_[sequence].begin(), sequences_[sequence].end());
@@ -206,20 +198,16 @@ double Healing::gradient_of(std::size_t sequence, std::span<float> sum,
   return loss;
 }
 
-// Sequences are independent and each is computed by one thread: no bit depends on how many there are.
 double Healing::measure(std::size_t first, std::size_t last) {
   std::vector<double> sums(last - first);
-  pool_.parallel_for(static_cast<std::int64_t>(sums.size()), 1, [&](std::int64_t begin, std::int64_t end, int) {
-    at::set_num_threads(1);
+  lab::each_alone(pool_, static_cast<std::int64_t>(sums.size()), [&](std::size_t s) {
     const c10::InferenceMode inference;
     std::vector<lab::Tape> none;
-    for (auto s = static_cast<std::size_t>(begin); s < static_cast<std::size_t>(end); ++s) {
-      const at::Tensor hidden = forward(first + s, none);
-      sums[s] = lab::divergence({.original_hidden = target_of(first + s),
-                                 .original_head = original_head_,
-                                 .hidden = hidden,
-                                 .head = student_.weights().at(head_site())});
-    }
+    const at::Tensor hidden = forward(first + s, none);
+    sums[s] = lab::divergence({.original_hidden = target_of(first + s),
+                               .original_head = original_head_,
+                               .hidden = hidden,
+                               .head = student_.weights().at(head_site())});
   });
   return std::accumulate(sums.begin(), sums.end(), 0.0) /
          static_cast<double>(text_.offsets[last] - text_.offsets[first]);
@@ -227,13 +215,10 @@ double Healing::measure(std::size_t first, std::size_t last) {
 
 double Healing::step(const std::vector<std::size_t>& batch, double rate) {
   std::vector<double> losses(batch.size());
-  pool_.parallel_for(static_cast<std::int64_t>(batch.size()), 1, [&](std::int64_t begin, std::int64_t end, int) {
-    at::set_num_threads(1);
+  lab::each_alone(pool_, static_cast<std::int64_t>(batch.size()), [&](std::size_t i) {
     const c10::InferenceMode inference;
-    for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
-      std::ranges::fill(gradients_[i], 0.0f);
-      losses[i] = gradient_of(batch[i], gradients_[i], whole_[i]);
-    }
+    std::ranges::fill(gradients_[i], 0.0f);
+    losses[i] = gradient_of(batch[i], gradients_[i], whole_[i]);
   });
   std::vector<float>& sum = gradients_.front();
   pool_.parallel_for(static_cast<std::int64_t>(sum.size()), 4096, [&](std::int64_t begin, std::int64_t end, int) {
@@ -387,7 +372,7 @@ Result<double> Healing::speed() {
 }
 
 Result<Healing> make_healing(const HealProblem& problem, const HealOptions& options, lab::ActivationPool& activations,
-                             ThreadPool& pool) {
+                             ThreadPool& pool, at::Device device) {
   if (problem.sequences.empty() || problem.held_out.empty())
     return usage_error("[heal] no text: give sequences to train on and some to measure on");
   for (const auto& sequence : problem.sequences)
@@ -398,10 +383,11 @@ Result<Healing> make_healing(const HealProblem& problem, const HealOptions& opti
     return usage_error("[heal] this architecture's head is not a plain linear layer: leave healing out");
   std::vector<std::vector<Token>> sequences = problem.sequences;
   sequences.insert(sequences.end(), problem.held_out.begin(), problem.held_out.end());
-  SPARING_TRY(lab::CalibrationText text, lab::prepare_text(sequences, model.config));
-  SPARING_TRY(Student student,
-              Student::make(problem.coded_from(), model, problem.weights,
-                            problem.schedule.products == HealSchedule::Products::bf16 ? at::kBFloat16 : at::kFloat));
+  SPARING_TRY(lab::CalibrationText text, lab::prepare_text(sequences, model.config, device));
+  SPARING_TRY(
+      Student student,
+      Student::make(problem.coded_from(), model, problem.weights,
+                    problem.schedule.products == HealSchedule::Products::bf16 ? at::kBFloat16 : at::kFloat, device));
   if (student.size() == 0) return usage_error("[heal] the model has nothing continuous to train");
   Healing healing(problem, options, activations, pool, std::move(model), std::move(text), std::move(sequences),
                   std::move(student));
@@ -430,23 +416,13 @@ std::uint64_t room_for_states(const HealProblem& problem, const HealOptions& opt
   return options.max_ram > needed ? options.max_ram - needed : 1;
 }
 
-/// Runs f with this thread's settings for libtorch put back afterwards.
-template <class F>
-auto with_own_threads(F f) {
-  const int before = at::get_num_threads();
-  if (openblas_set_num_threads) openblas_set_num_threads(1);
-  auto result = f();
-  at::set_num_threads(before);
-  return result;
-}
-
 }  // namespace
 
 Result<HealResult> heal(const HealProblem& problem, const HealOptions& options) {
-  return with_own_threads([&]() -> Result<HealResult> {
+  return lab::on_device("heal", options.device, [&](at::Device device) -> Result<HealResult> {
     ThreadPool pool(options.threads);
     lab::ActivationPool activations(room_for_states(problem, options), options.scratch);
-    SPARING_TRY(Healing healing, make_healing(problem, options, activations, pool));
+    SPARING_TRY(Healing healing, make_healing(problem, options, activations, pool, device));
     SPARING_CHECK_OK(healing.prepare());
     return healing.run();
   });
@@ -466,10 +442,10 @@ Result<double> heal_speed(const Checkpoint& original, std::int64_t length, const
     if (tensor.shape.is_vector()) continue;
     SPARING_TRY(problem.weights[tensor.shape.name], original.weight(tensor.shape.name));
   }
-  return with_own_threads([&]() -> Result<double> {
+  return lab::on_device("heal", options.device, [&](at::Device device) -> Result<double> {
     ThreadPool pool(options.threads);
     lab::ActivationPool activations(options.max_ram, options.scratch);
-    SPARING_TRY(Healing healing, make_healing(problem, options, activations, pool));
+    SPARING_TRY(Healing healing, make_healing(problem, options, activations, pool, device));
     SPARING_CHECK_OK(healing.prepare());
     return healing.speed();
   });

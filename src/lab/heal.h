@@ -59,6 +59,7 @@ struct HealOptions {
   int threads = 0;                     ///< 0: all available
   std::uint64_t max_ram = 0;           ///< most bytes that this may take, within what is possible; 0: no limit
   std::filesystem::path scratch = {};  ///< folder for what does not fit; empty: the system's folder for temporary files
+  std::string device = "cpu";          ///< where libtorch computes: also "cuda", "cuda:1"
   HealKeeper* keeper = nullptr;
   double seconds_between_states = 60;  ///< that the keeper gets; also one at the end, and one where interrupted
 };
@@ -78,11 +79,11 @@ struct HealResult {
   HealReport report;
 };
 
-/// Bits depend neither on threads nor on where an earlier run was interrupted. The state kept is the one with the least
-/// held-out KL among those measured, the start included. Memory: the matrices once in the products' dtype and twice
-/// coded, seven f32 a parameter and one for each sequence of a batch, per thread a sequence's activations and its
-/// logits, and where codes are trained two bytes a weight and for each sequence of a batch its gradient. Errors: no
-/// text, no parameters, activations that overflow, an interrupt.
+/// Bits depend neither on threads nor on where an earlier run was interrupted; they do on the device. The state kept is
+/// the one with the least held-out KL among those measured, the start included. Memory: the matrices once in the
+/// products' dtype and twice coded, seven f32 a parameter and one for each sequence of a batch, per thread a sequence's
+/// activations and its logits, and where codes are trained two bytes a weight and for each sequence of a batch its
+/// gradient. Errors: no text, no parameters, activations that overflow, an interrupt.
 Result<HealResult> heal(const HealProblem& problem, const HealOptions& options);
 
 /// Tokens a second that heal() would train on, by a step on arbitrary tokens.

@@ -16,8 +16,7 @@ Result<at::Tensor> load_vector(const Checkpoint& checkpoint, const std::string& 
 }
 
 at::Tensor product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  const auto plus = bias.defined() ? c10::optional<at::Tensor>(bias) : c10::nullopt;
-  if (weight.scalar_type() == x.scalar_type()) return at::linear(x, weight, plus);
+  if (weight.scalar_type() == x.scalar_type()) return at::linear(x, weight, bias);
   const at::Tensor y = at::linear(x.to(weight.scalar_type()), weight).to(x.scalar_type());
   return bias.defined() ? y + bias : y;
 }

@@ -1,10 +1,7 @@
 #include "lab/pass.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/from_blob.h>
 #include <c10/core/InferenceMode.h>
-
-#include <cstring>
 
 #include "base/interrupt.h"
 
@@ -16,11 +13,20 @@ constexpr std::int64_t kBatchTokens = 4096;
 
 }  // namespace
 
-Result<CalibrationText> prepare_text(const std::vector<std::vector<Token>>& sequences, const ModelConfig& config) {
+at::Tensor CalibrationText::rows(const ActivationMatrix& matrix, std::size_t sequence) const {
+  return at::from_blob(matrix.row(offsets[sequence]), {length(sequence), matrix.width()}, at::kFloat).to(device);
+}
+void CalibrationText::put_rows(const at::Tensor& rows, std::size_t sequence, const ActivationMatrix& matrix) const {
+  at::from_blob(matrix.row(offsets[sequence]), {length(sequence), matrix.width()}, at::kFloat).copy_(rows);
+}
+
+Result<CalibrationText> prepare_text(const std::vector<std::vector<Token>>& sequences, const ModelConfig& config,
+                                     at::Device device) {
   if (sequences.empty()) return usage_error("[calibrate] no text: give at least one sequence of tokens");
   CalibrationText text;
   text.sequences = &sequences;
   text.rms_eps = config.rms_eps;
+  text.device = device;
   text.offsets.push_back(0);
   for (const auto& sequence : sequences) {
     if (sequence.empty()) return usage_error("[calibrate] a sequence is empty: leave it out");
@@ -30,7 +36,8 @@ Result<CalibrationText> prepare_text(const std::vector<std::vector<Token>>& sequ
                            std::to_string(config.vocab) + ": is this the model's tokenizer?");
     const auto length = static_cast<std::int64_t>(sequence.size());
     text.offsets.push_back(text.offsets.back() + length);
-    if (!text.rotations.contains(length)) text.rotations[length] = rotation(config.rope, length, at::kFloat);
+    if (!text.rotations.contains(length))
+      text.rotations[length] = rotation(config.rope, length, at::TensorOptions(at::kFloat).device(device));
   }
   for (std::size_t first = 0; first < sequences.size();) {
     std::size_t last = first + 1;
@@ -73,34 +80,24 @@ void Pass::release(const Stage& stage) {
 }
 
 Status Pass::advance(const Graph& graph, const Stage& stage, const Weights& weights) {
-  const auto width = [&](Value v) { return graph.widths[static_cast<std::size_t>(v)]; };
   for (const Value v : stage.out) {
-    SPARING_TRY(live_[static_cast<std::size_t>(v)], activations_.make(text_.tokens(), width(v)));
+    SPARING_TRY(live_[static_cast<std::size_t>(v)],
+                activations_.make(text_.tokens(), graph.widths[static_cast<std::size_t>(v)]));
   }
   for (const auto& [first_sequence, last_sequence] : text_.batches) {
     if (interrupted())
       return interrupted_error("calibrate", "finished blocks are kept; the same command goes on from there");
     const std::size_t base = first_sequence;
-    const auto count = static_cast<std::int64_t>(last_sequence - first_sequence);
-    // Sequences are independent and each is computed by one thread: no bit depends on how many there are.
-    pool_.parallel_for(count, 1, [&](std::int64_t begin, std::int64_t end, int) {
-      at::set_num_threads(1);
+    each_alone(pool_, static_cast<std::int64_t>(last_sequence - first_sequence), [&](std::size_t i) {
       const c10::InferenceMode inference;
-      for (std::size_t s = base + static_cast<std::size_t>(begin); s < base + static_cast<std::size_t>(end); ++s) {
-        const std::int64_t row = text_.offsets[s], length = text_.offsets[s + 1] - row;
-        Values values(graph.widths.size());
-        for (const Value v : stage.in)
-          values[static_cast<std::size_t>(v)] = at::from_blob(value(v).row(row), {length, width(v)}, at::kFloat);
-        RunOptions how;
-        how.rms_eps = text_.rms_eps;
-        how.rotation = text_.rotations.at(length);
-        run(graph, stage.first, stage.last, weights, how, values, true);
-        for (const Value v : stage.out) {
-          const at::Tensor result = values[static_cast<std::size_t>(v)].contiguous();
-          std::memcpy(value(v).row(row), result.data_ptr<float>(),
-                      static_cast<std::size_t>(result.numel()) * sizeof(float));
-        }
-      }
+      const std::size_t s = base + i;
+      Values values(graph.widths.size());
+      for (const Value v : stage.in) values[static_cast<std::size_t>(v)] = text_.rows(value(v), s);
+      RunOptions how;
+      how.rms_eps = text_.rms_eps;
+      how.rotation = text_.rotations.at(text_.length(s));
+      run(graph, stage.first, stage.last, weights, how, values, true);
+      for (const Value v : stage.out) text_.put_rows(values[static_cast<std::size_t>(v)], s, value(v));
     });
     const std::int64_t row = text_.offsets[first_sequence], rows = text_.offsets[last_sequence] - row;
     for (const Value v : stage.in) value(v).rest(row, rows);

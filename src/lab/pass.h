@@ -3,6 +3,7 @@
 
 #include "base/thread_pool.h"
 #include "lab/activations.h"
+#include "lab/device.h"
 #include "lab/interpreter.h"
 #include "lab/stages.h"
 
@@ -15,11 +16,17 @@ struct CalibrationText {
   std::vector<std::pair<std::size_t, std::size_t>> batches;  ///< sequences [first, last) of about 4,096 tokens
   std::map<std::int64_t, Rotation> rotations;                ///< by length of sequence
   double rms_eps = 1e-5;
+  at::Device device = at::kCPU;
 
   std::int64_t tokens() const { return offsets.back(); }
+  std::int64_t length(std::size_t sequence) const { return offsets[sequence + 1] - offsets[sequence]; }
+  /// A sequence's rows, on the device. On the CPU they are the matrix's own memory.
+  at::Tensor rows(const ActivationMatrix& matrix, std::size_t sequence) const;
+  void put_rows(const at::Tensor& rows, std::size_t sequence, const ActivationMatrix& matrix) const;
 };
 /// Errors: no sequences, an empty one, a token outside the vocabulary.
-Result<CalibrationText> prepare_text(const std::vector<std::vector<Token>>& sequences, const ModelConfig& config);
+Result<CalibrationText> prepare_text(const std::vector<std::vector<Token>>& sequences, const ModelConfig& config,
+                                     at::Device device = at::kCPU);
 
 class Pass {
  public:

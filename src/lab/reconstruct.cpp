@@ -1,9 +1,7 @@
 #include "lab/reconstruct.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
 
 #include <algorithm>
 #include <cmath>
@@ -29,12 +27,6 @@ class Reconstruction {
   double measure();
   double scale_of_target() const;
   void step(std::span<const std::size_t> batch, double left);
-  at::Tensor rows_of(const ActivationMatrix& matrix, std::size_t sequence) const {
-    return at::from_blob(matrix.row(problem_.text.offsets[sequence]), {length(sequence), matrix.width()}, at::kFloat);
-  }
-  std::int64_t length(std::size_t sequence) const {
-    return problem_.text.offsets[sequence + 1] - problem_.text.offsets[sequence];
-  }
   std::size_t sequences() const { return problem_.text.sequences->size(); }
 
   const ReconstructionProblem& problem_;
@@ -59,7 +51,7 @@ Reconstruction::Reconstruction(const ReconstructionProblem& problem, ThreadPool&
     const std::int64_t rows = problem.block.widths[static_cast<std::size_t>(op.output)],
                        cols = problem.block.widths[static_cast<std::size_t>(op.inputs[0])];
     present_[op.site] = at::empty({rows, cols}, at::kFloat);
-    weights_[op.site] = at::empty({rows, cols}, dtype);
+    weights_[op.site] = at::empty({rows, cols}, at::TensorOptions(dtype).device(problem.text.device));
     gradient_[op.site].resize(static_cast<std::size_t>(rows * cols));
     bytes += rows * cols * static_cast<std::int64_t>(sizeof(float));
   }
@@ -70,32 +62,30 @@ void Reconstruction::refresh() {
   for (const auto& [site, trainable] : problem_.sites) {
     const at::Tensor& values = present_.at(site);
     trainable->values({values.data_ptr<float>(), static_cast<std::size_t>(values.numel())}, pool_);
-    weights_[site] = values.to(weights_.at(site).scalar_type());
+    at::Tensor& weight = weights_.at(site);
+    weight = values.to(weight.device(), weight.scalar_type());
   }
 }
 
 at::Tensor Reconstruction::loss_of(std::size_t sequence, const Weights& weights) const {
   const Graph& block = problem_.block;
   Values values(block.widths.size());
-  values[static_cast<std::size_t>(block.input)] = rows_of(problem_.input, sequence);
+  values[static_cast<std::size_t>(block.input)] = problem_.text.rows(problem_.input, sequence);
   RunOptions how;
   how.rms_eps = problem_.text.rms_eps;
-  how.rotation = problem_.text.rotations.at(length(sequence));
+  how.rotation = problem_.text.rotations.at(problem_.text.length(sequence));
   lab::run(block, 0, block.ops.size(), weights, how, values, true);
-  const at::Tensor target = rows_of(problem_.target, sequence);
+  const at::Tensor target = problem_.text.rows(problem_.target, sequence);
   const at::Tensor errors = (values[static_cast<std::size_t>(block.output)] - target).square().sum(-1);
   if (problem_.schedule.loss == TrainingSchedule::Loss::plain) return errors.sum();
   return (errors / (target.square().sum(-1) + 1e-30)).sum();
 }
 
-// Sequences are independent and each is computed by one thread: no bit depends on how many there are.
 double Reconstruction::measure() {
   std::vector<double> losses(sequences());
-  pool_.parallel_for(static_cast<std::int64_t>(losses.size()), 1, [&](std::int64_t first, std::int64_t last, int) {
-    at::set_num_threads(1);
+  each_alone(pool_, static_cast<std::int64_t>(losses.size()), [&](std::size_t s) {
     const at::NoGradGuard no_grad;
-    for (auto s = static_cast<std::size_t>(first); s < static_cast<std::size_t>(last); ++s)
-      losses[s] = static_cast<double>(loss_of(s, weights_).item<float>());
+    losses[s] = static_cast<double>(loss_of(s, weights_).item<float>());
   });
   return std::accumulate(losses.begin(), losses.end(), 0.0);
 }
@@ -104,24 +94,20 @@ double Reconstruction::scale_of_target() const {
   if (problem_.schedule.loss == TrainingSchedule::Loss::relative) return static_cast<double>(problem_.text.tokens());
   double sum = 0;
   for (std::size_t s = 0; s < sequences(); ++s)
-    sum += static_cast<double>(rows_of(problem_.target, s).square().sum().item<float>());
+    sum += static_cast<double>(problem_.text.rows(problem_.target, s).square().sum().item<float>());
   return sum;
 }
 
 void Reconstruction::step(std::span<const std::size_t> batch, double left) {
-  const std::int64_t shards = std::min<std::int64_t>(shards_, static_cast<std::int64_t>(batch.size()));
-  std::vector<std::map<std::string, at::Tensor>> gradients(static_cast<std::size_t>(shards));
-  pool_.parallel_for(shards, 1, [&](std::int64_t first, std::int64_t last, int) {
-    at::set_num_threads(1);
+  const std::size_t shards = std::min(static_cast<std::size_t>(shards_), batch.size());
+  std::vector<std::map<std::string, at::Tensor>> gradients(shards);
+  each_alone(pool_, static_cast<std::int64_t>(shards), [&](std::size_t shard) {
     const at::AutoGradMode with_gradients(true);
-    for (std::int64_t shard = first; shard < last; ++shard) {
-      Weights mine = weights_;
-      for (const auto& [site, trainable] : problem_.sites) mine[site] = weights_.at(site).detach().requires_grad_(true);
-      for (auto i = static_cast<std::size_t>(shard); i < batch.size(); i += static_cast<std::size_t>(shards))
-        loss_of(batch[i], mine).backward();
-      for (const auto& [site, trainable] : problem_.sites)
-        gradients[static_cast<std::size_t>(shard)][site] = mine.at(site).grad().to(at::kFloat);
-    }
+    Weights mine = weights_;
+    for (const auto& [site, trainable] : problem_.sites) mine[site] = weights_.at(site).detach().requires_grad_(true);
+    for (std::size_t i = shard; i < batch.size(); i += shards) loss_of(batch[i], mine).backward();
+    for (const auto& [site, trainable] : problem_.sites)
+      gradients[shard][site] = mine.at(site).grad().to(at::kCPU, at::kFloat);
   });
   for (const auto& [site, trainable] : problem_.sites) {
     std::vector<float>& sum = gradient_.at(site);

@@ -1,20 +1,16 @@
 #include "lab/sensitivity.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/from_blob.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/zeros.h>
 
 #include <cmath>
-#include <cstring>
 
 #include "base/interrupt.h"
 #include "base/progress.h"
 #include "base/rng.h"
 #include "lab/pass.h"
-
-extern "C" void openblas_set_num_threads(int) __attribute__((weak));
 
 namespace sparing {
 namespace {
@@ -27,7 +23,7 @@ constexpr std::int64_t kGroupTokens = 2048;  ///< tokens whose streams are held 
 constexpr std::int64_t kHeadPositions = 64;  ///< positions whose logits are held at once, a thread
 
 void add_squares(const at::Tensor& gradient, std::vector<double>& sums) {
-  const at::Tensor squares = gradient.square().sum(0).contiguous();
+  const at::Tensor squares = gradient.square().sum(0).to(at::kCPU).contiguous();
   sums.resize(static_cast<std::size_t>(squares.numel()));
   for (std::size_t r = 0; r < sums.size(); ++r) sums[r] += static_cast<double>(squares.data_ptr<float>()[r]);
 }
@@ -43,8 +39,12 @@ Token drawn(std::span<const float> log_probabilities, Rng& rng) {
 
 class Backward {
  public:
-  Backward(const Checkpoint& checkpoint, std::uint64_t seed, const CalibrationOptions& options)
-      : checkpoint_(checkpoint), seed_(seed), pool_(options.threads), activations_(options.max_ram, options.scratch) {}
+  Backward(const Checkpoint& checkpoint, std::uint64_t seed, const CalibrationOptions& options, at::Device device)
+      : checkpoint_(checkpoint),
+        seed_(seed),
+        device_(device),
+        pool_(options.threads),
+        activations_(options.max_ram, options.scratch) {}
 
   Result<Sensitivity> run(const std::vector<std::vector<Token>>& sequences);
 
@@ -54,19 +54,11 @@ class Backward {
   Status head(const ActivationMatrix& in, const ActivationMatrix& gradient, std::size_t number);
   Status backward(const Graph& block, const ActivationMatrix& in, const ActivationMatrix& gradient);
   Result<Weights> weights_of(const Graph& graph) const {
-    return lab::load_weights(checkpoint_, graph, 0, graph.ops.size(), at::kFloat);
+    return lab::load_weights(checkpoint_, graph, 0, graph.ops.size(), at::TensorOptions(at::kFloat).device(device_));
   }
-  at::Tensor rows_of(const ActivationMatrix& matrix, std::size_t sequence) const {
-    return at::from_blob(matrix.row(text_.offsets[sequence]), {length(sequence), matrix.width()}, at::kFloat);
-  }
-  std::int64_t length(std::size_t sequence) const { return text_.offsets[sequence + 1] - text_.offsets[sequence]; }
   std::size_t sequences() const { return text_.sequences->size(); }
-  /// Sequences are independent and each is computed by one thread: no bit depends on how many there are.
   void for_sequences(const std::function<void(std::size_t)>& body) {
-    pool_.parallel_for(static_cast<std::int64_t>(sequences()), 1, [&](std::int64_t first, std::int64_t last, int) {
-      at::set_num_threads(1);
-      for (std::int64_t s = first; s < last; ++s) body(static_cast<std::size_t>(s));
-    });
+    lab::each_alone(pool_, static_cast<std::int64_t>(sequences()), body);
   }
   void add(const std::vector<Sums>& parts) {
     for (const Sums& part : parts) {
@@ -80,6 +72,7 @@ class Backward {
 
   const Checkpoint& checkpoint_;
   std::uint64_t seed_;
+  at::Device device_;
   ThreadPool pool_;
   lab::ActivationPool activations_;
   ModelGraph model_;
@@ -93,14 +86,12 @@ Status Backward::forward(const Graph& block, const ActivationMatrix& in, const A
   for_sequences([&](std::size_t s) {
     const at::NoGradGuard no_grad;
     lab::Values values(block.widths.size());
-    values[static_cast<std::size_t>(block.input)] = rows_of(in, s);
+    values[static_cast<std::size_t>(block.input)] = text_.rows(in, s);
     lab::RunOptions how;
     how.rms_eps = text_.rms_eps;
-    how.rotation = text_.rotations.at(length(s));
+    how.rotation = text_.rotations.at(text_.length(s));
     lab::run(block, 0, block.ops.size(), weights, how, values, true);
-    const at::Tensor result = values[static_cast<std::size_t>(block.output)].contiguous();
-    std::memcpy(out.row(text_.offsets[s]), result.data_ptr<float>(),
-                static_cast<std::size_t>(result.numel()) * sizeof(float));
+    text_.put_rows(values[static_cast<std::size_t>(block.output)], s, out);
   });
   return {};
 }
@@ -113,9 +104,9 @@ Status Backward::head(const ActivationMatrix& in, const ActivationMatrix& gradie
   for_sequences([&](std::size_t s) {
     const at::AutoGradMode with_gradients(true);
     Rng rng(seed_, (static_cast<std::uint64_t>(number) << 32) + s);
-    const at::Tensor all = rows_of(in, s);
-    for (std::int64_t from = 0; from < length(s); from += kHeadPositions) {
-      const std::int64_t count = std::min(kHeadPositions, length(s) - from);
+    const at::Tensor all = text_.rows(in, s), by_input = at::empty_like(all);
+    for (std::int64_t from = 0; from < text_.length(s); from += kHeadPositions) {
+      const std::int64_t count = std::min(kHeadPositions, text_.length(s) - from);
       const at::Tensor x = all.narrow(0, from, count).clone().requires_grad_(true);
       lab::Values values(graph.widths.size());
       values[static_cast<std::size_t>(graph.input)] = x;
@@ -125,19 +116,18 @@ Status Backward::head(const ActivationMatrix& in, const ActivationMatrix& gradie
       const at::Tensor logits = values[static_cast<std::size_t>(graph.output)];
       logits.retain_grad();
       const at::Tensor logs = at::log_softmax(logits, -1);
-      const at::Tensor plain = logs.detach().contiguous();
+      const at::Tensor plain = logs.detach().to(at::kCPU).contiguous();
       const std::int64_t vocab = plain.size(1);
       at::Tensor chosen = at::zeros({count, 1}, at::kLong);
       for (std::int64_t i = 0; i < count; ++i) {
         const float* row = plain.data_ptr<float>() + i * vocab;
         chosen.data_ptr<std::int64_t>()[i] = drawn({row, static_cast<std::size_t>(vocab)}, rng);
       }
-      logs.gather(1, chosen).sum().backward();
+      logs.gather(1, chosen.to(device_)).sum().backward();
       add_squares(logits.grad(), parts[s][graph.ops.back().site]);
-      const at::Tensor result = x.grad().contiguous();
-      std::memcpy(gradient.row(text_.offsets[s] + from), result.data_ptr<float>(),
-                  static_cast<std::size_t>(result.numel()) * sizeof(float));
+      by_input.narrow(0, from, count).copy_(x.grad());
     }
+    text_.put_rows(by_input, s, gradient);
   });
   add(parts);
   return {};
@@ -149,29 +139,27 @@ Status Backward::backward(const Graph& block, const ActivationMatrix& in, const 
   std::vector<Sums> parts(sequences());
   for_sequences([&](std::size_t s) {
     const at::AutoGradMode with_gradients(true);
-    const at::Tensor x = rows_of(in, s).clone().requires_grad_(true);
+    const at::Tensor x = text_.rows(in, s).clone().requires_grad_(true);
     lab::Values values(block.widths.size());
     values[static_cast<std::size_t>(block.input)] = x;
     lab::RunOptions how;
     how.rms_eps = text_.rms_eps;
-    how.rotation = text_.rotations.at(length(s));
+    how.rotation = text_.rotations.at(text_.length(s));
     lab::run(block, 0, block.ops.size(), weights, how, values, false);
     const auto output_of = [&](const Op& op) { return values[static_cast<std::size_t>(op.output)]; };
     for (const Op& op : block.ops)
       if (op.kind == OpKind::linear) output_of(op).retain_grad();
-    values[static_cast<std::size_t>(block.output)].backward(rows_of(gradient, s).clone());
+    values[static_cast<std::size_t>(block.output)].backward(text_.rows(gradient, s).clone());
     for (const Op& op : block.ops)
       if (op.kind == OpKind::linear) add_squares(output_of(op).grad(), parts[s][op.site]);
-    const at::Tensor result = x.grad().contiguous();
-    std::memcpy(gradient.row(text_.offsets[s]), result.data_ptr<float>(),
-                static_cast<std::size_t>(result.numel()) * sizeof(float));
+    text_.put_rows(x.grad(), s, gradient);
   });
   add(parts);
   return {};
 }
 
 Status Backward::group(const std::vector<std::vector<Token>>& sequences, std::size_t number) {
-  SPARING_TRY(text_, lab::prepare_text(sequences, model_.config));
+  SPARING_TRY(text_, lab::prepare_text(sequences, model_.config, device_));
   const auto stop = [] { return interrupted_error("fit", "what was measured is kept; the same command goes on"); };
   lab::Pass start(text_, activations_, pool_);
   SPARING_TRY(const CodedWeight table, checkpoint_.weight("embed"));
@@ -206,7 +194,6 @@ Status Backward::group(const std::vector<std::vector<Token>>& sequences, std::si
 
 Result<Sensitivity> Backward::run(const std::vector<std::vector<Token>>& sequences) {
   SPARING_TRY(model_, build_graph(checkpoint_.config()));
-  if (openblas_set_num_threads) openblas_set_num_threads(1);
   Sensitivity result;
   Progress progress("sensitivity", static_cast<std::int64_t>(sequences.size()), "sequence");
   std::size_t number = 0;
@@ -238,10 +225,8 @@ Result<Sensitivity> Backward::run(const std::vector<std::vector<Token>>& sequenc
 
 Result<Sensitivity> measure_sensitivity(const Checkpoint& checkpoint, const std::vector<std::vector<Token>>& sequences,
                                         std::uint64_t seed, const CalibrationOptions& options) {
-  const int before = at::get_num_threads();
-  auto result = Backward(checkpoint, seed, options).run(sequences);
-  at::set_num_threads(before);
-  return result;
+  return lab::on_device("fit", options.device,
+                        [&](at::Device device) { return Backward(checkpoint, seed, options, device).run(sequences); });
 }
 
 }  // namespace sparing

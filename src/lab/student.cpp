@@ -29,7 +29,8 @@ float root_mean_square(const std::vector<float>& values) {
 }  // namespace
 
 Result<Student> Student::make(const Checkpoint& source, const ModelGraph& model,
-                              const std::map<std::string, CodedWeight>& coded, at::ScalarType products) {
+                              const std::map<std::string, CodedWeight>& coded, at::ScalarType products,
+                              at::Device device) {
   Student student;
   for (const auto& [name, weight] : coded) {
     SPARING_TRY(math::ContinuousWeight trained, math::ContinuousWeight::make(weight));
@@ -37,7 +38,7 @@ Result<Student> Student::make(const Checkpoint& source, const ModelGraph& model,
     student.matrices_.emplace(name, Matrix{std::move(trained), student.size_});
     student.size_ += size;
     if (name == "embed" && !model.config.tied_head) continue;
-    student.values_[name] = at::empty({weight.rows, weight.cols}, products);
+    student.values_[name] = at::empty({weight.rows, weight.cols}, at::TensorOptions(products).device(device));
   }
   for (const TensorEntry& tensor : source.tensors()) {
     if (!tensor.shape.is_vector()) continue;
@@ -48,7 +49,7 @@ Result<Student> Student::make(const Checkpoint& source, const ModelGraph& model,
     vector.half = std::ranges::all_of(vector.start, exact_in_f16);
     const auto count = static_cast<std::int64_t>(vector.start.size());
     student.size_ += count;
-    student.values_[tensor.shape.name] = at::empty({count}, at::kFloat);
+    student.values_[tensor.shape.name] = at::empty({count}, at::TensorOptions(at::kFloat).device(device));
     student.vectors_.emplace(tensor.shape.name, std::move(vector));
   }
   return student;
@@ -90,7 +91,8 @@ void Student::set(std::span<const float> parameters, ThreadPool& pool) {
     } else if (std::ranges::all_of(vector.stored, exact_in_f16)) {
       vector.stored = vector.start;  // must not come out smaller than was predicted
     }
-    std::ranges::copy(vector.stored, values_.at(name).data_ptr<float>());
+    const auto count = static_cast<std::int64_t>(vector.stored.size());
+    values_.at(name).copy_(at::from_blob(vector.stored.data(), {count}, at::kFloat));
   }
   std::vector<Matrix*> changed;
   struct Rows {

@@ -15,9 +15,10 @@ namespace sparing::lab {
 
 class Student {
  public:
-  /// products: dtype of the matrices. Errors: the checkpoint's and the codecs'.
+  /// products: dtype of the matrices; device: where weights() are. Errors: the checkpoint's and the codecs'.
   static Result<Student> make(const Checkpoint& source, const ModelGraph& model,
-                              const std::map<std::string, CodedWeight>& coded, at::ScalarType products);
+                              const std::map<std::string, CodedWeight>& coded, at::ScalarType products,
+                              at::Device device = at::kCPU);
 
   std::int64_t size() const { return size_; }
   /// Of all parameters, [size]: as stored, and how far each moves for its weights to change by about their size.
@@ -34,7 +35,7 @@ class Student {
   void set(std::span<const float> parameters, ThreadPool& pool);
   /// Matrices [rows, cols] (the embedding only where it is the head), norms and biases f32.
   const Weights& weights() const { return values_; }
-  /// Rows of the embedding, [tokens, hidden] f32.
+  /// Rows of the embedding, [tokens, hidden] f32, on the CPU.
   at::Tensor embed(const std::vector<Token>& tokens) const;
 
   /// Adds to sum [size] the derivatives by a weight's parameters, given those by its values (backward.h).

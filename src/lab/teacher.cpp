@@ -8,8 +8,10 @@ namespace sparing::lab {
 namespace {
 
 /// Matrices in another dtype than norms and biases.
-Result<Weights> load(const Checkpoint& original, const Graph& graph, const Stage& stage, at::ScalarType products) {
-  SPARING_TRY(Weights weights, load_weights(original, graph, stage.first, stage.last, at::kFloat));
+Result<Weights> load(const Checkpoint& original, const Graph& graph, const Stage& stage, at::ScalarType products,
+                     at::Device device) {
+  SPARING_TRY(Weights weights,
+              load_weights(original, graph, stage.first, stage.last, at::TensorOptions(at::kFloat).device(device)));
   for (auto& [name, value] : weights)
     if (value.dim() == 2) value = value.to(products);
   return weights;
@@ -28,7 +30,7 @@ Result<ActivationMatrix> final_states(const Checkpoint& original, const ModelGra
   Progress progress("reading the original", static_cast<std::int64_t>(model.blocks.size()), "block");
   for (const Graph& block : model.blocks) {
     const Stage whole = whole_graph(block);
-    SPARING_TRY(const Weights weights, load(original, block, whole, products));
+    SPARING_TRY(const Weights weights, load(original, block, whole, products, text.device));
     pass.enter(block);
     SPARING_CHECK_OK(pass.advance(block, whole, weights));
     pass.leave(block);
@@ -36,7 +38,7 @@ Result<ActivationMatrix> final_states(const Checkpoint& original, const ModelGra
   }
   progress.finish();
   const Stage before_head = cut_into_stages(model.head).front();
-  SPARING_TRY(const Weights norm, load(original, model.head, before_head, products));
+  SPARING_TRY(const Weights norm, load(original, model.head, before_head, products, text.device));
   pass.enter(model.head);
   SPARING_CHECK_OK(pass.advance(model.head, before_head, norm));
   ActivationMatrix states = pass.take(before_head.observed);

@@ -132,6 +132,7 @@ Status code_calibrated(const Plan& plan, const Assembler& assembler, const std::
   PlanCoder coder(plan, assembler, store, options.threads);
   CalibrationOptions calibration;
   calibration.threads = options.threads;
+  calibration.device = options.device;
   if (options.max_ram > 0) {
     const std::uint64_t besides = resident_bytes() + block_memory(store);
     calibration.max_ram = options.max_ram > besides ? options.max_ram - besides : 1;

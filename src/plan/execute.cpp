@@ -177,6 +177,16 @@ Status code_blocks(const Plan& plan, const Assembler& assembler, const std::vect
   return options.code_calibrated(plan, assembler, sequences, store, options);
 }
 
+Status stay_on_device(Journal& journal, const std::string& device) {
+  const std::string cpu = "\"cpu\"", wanted = nlohmann::json(device).dump(),
+                    begun = journal.note("device").value_or(cpu);
+  if (begun == wanted) return {};
+  if (!journal.is_new())
+    return usage_error("[compress] --device " + device + ": " + journal.folder().string() + " holds work done on " +
+                       begun + ": go on there, or remove it to begin again");
+  return journal.keep_note("device", wanted);
+}
+
 Result<ExecuteSummary> execute(const Plan& plan, const std::vector<BoundSite>& sites, const Assembler& assembler,
                                Journal& journal, const fs::path& out, const ExecuteOptions& options) {
   const auto start = Clock::now();

@@ -42,6 +42,7 @@ using SensitivityMeter =
 
 struct ExecuteOptions {
   int threads = 0;
+  std::string device = "cpu";       ///< where libtorch computes
   std::uint64_t max_ram = 0;        ///< 0: no limit asked; otherwise calibration spills its activations to a file
   std::filesystem::path scratch;    ///< that file's folder; empty: the system's folder for temporary files
   Healer heal;                      ///< the lab's (plan/heal_stage.h); empty: plans that heal are refused
@@ -81,6 +82,10 @@ struct ExecuteSummary {
   std::optional<FinishedMeasures> finished;  ///< where a solver made the plan
   double coding_seconds = 0, heal_seconds = 0, seconds = 0;
 };
+
+/// Work that is kept goes on where it began: another device would give other bits. Errors: the journal holds work of
+/// another one; its folder cannot be written.
+Status stay_on_device(Journal& journal, const std::string& device);
 
 /// `plan` is bound, predicted and within its budgets. On success `out` exists and the journal is gone. On failure the
 /// journal is kept where blocks are finished, unless the disk is full: then it is removed.

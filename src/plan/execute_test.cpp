@@ -145,6 +145,27 @@ TEST_F(ExecuteTest, AKilledRunGoesOnToTheSameBits) {
   EXPECT_EQ(names(), (std::vector<std::string>{"model", "out", "whole"}));
 }
 
+TEST_F(ExecuteTest, KeptWorkGoesOnOnTheDeviceItBeganOn) {
+  const fs::path out = folder_ / "out";
+  {
+    Journal journal = std::move(*Journal::open(out));
+    EXPECT_TRUE(stay_on_device(journal, "cuda").ok());
+    EXPECT_TRUE(journal.keep_note("something", "1").ok());
+  }
+  {
+    Journal journal = std::move(*Journal::open(out));
+    EXPECT_TRUE(stay_on_device(journal, "cuda").ok());
+    const Status other = stay_on_device(journal, "cpu");
+    ASSERT_FALSE(other.ok());
+    EXPECT_NE(other.error().message.find("--device cpu"), std::string::npos);
+    EXPECT_NE(other.error().message.find("\"cuda\""), std::string::npos);
+    journal.remove();
+  }
+  Journal journal = std::move(*Journal::open(out));
+  EXPECT_TRUE(stay_on_device(journal, "cpu").ok());
+  EXPECT_FALSE(journal.holds_work()) << "nothing to keep about the default";
+}
+
 TEST_F(ExecuteTest, ADamagedRecordIsDoneAgain) {
   const Plan p = plan();
   ASSERT_TRUE(run(p, folder_ / "whole").ok());

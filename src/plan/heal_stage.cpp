@@ -56,6 +56,7 @@ HealSchedule schedule_of(const HealSpec& spec, std::uint64_t seed) {
 HealOptions options_of(const ExecuteOptions& execution) {
   HealOptions options;
   options.threads = execution.threads;
+  options.device = execution.device;
   options.scratch = execution.scratch;
   if (execution.max_ram > 0)
     options.max_ram = execution.max_ram > resident_bytes() ? execution.max_ram - resident_bytes() : 1;
@@ -141,7 +142,8 @@ Result<HealedModel> heal_plan(const Plan& plan, const Assembler& assembler, cons
                       .tokens_per_s = report.tokens_per_s}};
 }
 
-bool heals_fast_in_bf16() {
+bool heals_fast_in_bf16(const std::string& device) {
+  if (device != "cpu") return true;
 #if defined(__x86_64__)
   __builtin_cpu_init();
   return __builtin_cpu_supports("avx512bf16") != 0;

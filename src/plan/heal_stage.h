@@ -21,8 +21,9 @@ struct HealedModel {
 Result<HealedModel> heal_plan(const Plan& plan, const Assembler& assembler, const BlockStore& store, Journal& journal,
                               const ExecuteOptions& options);
 
-/// Whether this machine multiplies in bf16 at more than f32's speed: what HealSpec::bf16 is in a new plan.
-bool heals_fast_in_bf16();
+/// Whether the device (ExecuteOptions::device) multiplies in bf16 at more than f32's speed: what HealSpec::bf16 is in a
+/// new plan.
+bool heals_fast_in_bf16(const std::string& device);
 
 /// Seconds that healing is expected to take on this machine, by a step of it. Noted in the journal.
 Result<double> heal_seconds_of(const HealSpec& spec, const Assembler& assembler, Journal& journal,

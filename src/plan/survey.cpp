@@ -167,6 +167,7 @@ Status drop_worthless(const Checkpoint& checkpoint, std::vector<SurveyedSite>& s
 CalibrationOptions calibration_options(const ExecuteOptions& options, const Checkpoint& checkpoint) {
   CalibrationOptions calibration;
   calibration.threads = options.threads;
+  calibration.device = options.device;
   calibration.scratch = options.scratch;
   if (options.max_ram == 0) return calibration;
   std::map<std::string, std::uint64_t> weights;
