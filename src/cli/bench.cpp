@@ -196,6 +196,7 @@ void register_bench(CLI::App& app, Session& session) {
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1000}))
       ->capture_default_str();
   add_engine(command, options->engine);
+  add_prefix(command, options->engine);
   on_chosen(command, session, [options, &session] { return run_bench(*options, session); });
 }
 

@@ -105,6 +105,7 @@ void register_chat(CLI::App& app, Session& session) {
       ->capture_default_str();
   add_generate(command, options->generate);
   add_engine(command, options->engine);
+  add_prefix(command, options->engine);
   on_chosen(command, session, [options, &session] { return run_chat(*options, session); });
 }
 

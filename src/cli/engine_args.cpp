@@ -5,6 +5,9 @@
 #include <CLI/Formatter.hpp>
 #include <future>
 
+#include "base/units.h"
+#include "formats/prefix.h"
+
 namespace sparing::cli {
 
 void add_engine(CLI::App* command, EngineArgs& args) {
@@ -32,6 +35,14 @@ void add_engine(CLI::App* command, EngineArgs& args) {
       ->group(group);
 }
 
+void add_prefix(CLI::App* command, EngineArgs& args) {
+  command
+      ->add_option("--bytes", args.bytes,
+                   "Of a stack of blocks (compress --method bitstack) load as many as fit in this")
+      ->type_name("SIZE")
+      ->group("Engine");
+}
+
 EngineOptions engine_options(const EngineArgs& args, const Session& session) {
   EngineOptions options;
   options.threads = session.common.threads;
@@ -49,6 +60,10 @@ Result<LoadedModel> load_model(const ModelArgs& args, const EngineArgs& engine, 
   if (!engine.isa.empty()) SPARING_CHECK_OK(kernels::choose_isa(engine.isa));
   LoadedModel loaded;
   SPARING_TRY(loaded.checkpoint, open_model(args));
+  if (!engine.bytes.empty()) {
+    SPARING_TRY(const std::uint64_t bytes, parse_bytes(engine.bytes));
+    SPARING_TRY(loaded.checkpoint, prefix_of(std::move(loaded.checkpoint), bytes));
+  }
   // Beside the weights: its tables take one thread a third of a small model's start.
   auto tokenizer = std::async(std::launch::async, [&] { return Tokenizer::load(loaded.checkpoint->tokenizer()); });
   EngineOptions options = engine_options(engine, session);

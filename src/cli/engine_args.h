@@ -12,10 +12,13 @@ namespace sparing::cli {
 
 struct EngineArgs {
   std::int64_t context = 0, batch = 512;
-  std::string kv = "f16", precision = "declared", isa;
+  std::string kv = "f16", precision = "declared", isa, bytes;
 };
 /// --batch-tokens, --kv, --precision, --isa in the group "Engine".
 void add_engine(CLI::App* command, EngineArgs& args);
+
+/// --bytes, for what runs one model.
+void add_prefix(CLI::App* command, EngineArgs& args);
 
 /// What the options ask of the engine; the context is EngineArgs'.
 EngineOptions engine_options(const EngineArgs& args, const Session& session);

@@ -276,6 +276,7 @@ Status run_eval(const Options& options, const Session& session) {
   if (options.kick) judge.input.probes = kick_probes(options.kick_questions, session.common.seed);
   if (!options.reference.model.empty()) {
     EngineArgs engine = options.engine;
+    engine.bytes.clear();  // of the candidates alone
     if (!options.reference_precision.empty()) engine.precision = options.reference_precision;
     SPARING_TRY(judge.reference, load_model(options.reference, engine, session, options.context));
     JudgedModel reference = judged_from(judge.reference);
@@ -368,6 +369,7 @@ void register_eval(CLI::App& app, Session& session) {
       ->capture_default_str();
   command->add_flag("--no-speed", options->skip_speed, "Leave the speed measurement out");
   add_engine(command, options->engine);
+  add_prefix(command, options->engine);
   command->add_option("--against-precision", options->reference_precision, "--precision of the reference, if another")
       ->type_name("P")
       ->check(CLI::IsMember({"declared", "f32"}))

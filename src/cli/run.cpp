@@ -98,6 +98,7 @@ void register_run(CLI::App& app, Session& session) {
       ->capture_default_str();
   add_generate(command, options->generate);
   add_engine(command, options->engine);
+  add_prefix(command, options->engine);
   on_chosen(command, session, [options, prompt, &session] {
     options->prompt_given = prompt->count() > 0;
     return run_run(*options, session);

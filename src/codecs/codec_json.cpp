@@ -40,6 +40,12 @@ Json factor_json(const FactorSpec& s) {
   return json;
 }
 
+void put_lowrank(Json& json, const LowRankSpec& s) {
+  json["rank"] = s.rank;
+  json["inner"] = factor_json(s.inner);
+  json["outer"] = factor_json(s.outer);
+}
+
 /// Reads fields of one object, remembers the first error, and at the end refuses fields nobody asked for.
 class Fields {
  public:
@@ -189,9 +195,9 @@ Json spec_to_json(const CodecSpec& spec) {
   } else if (const auto* ternary = std::get_if<TernaryDictSpec>(&spec)) {
     json["words"] = ternary->words;
   } else if (const auto* lowrank = std::get_if<LowRankSpec>(&spec)) {
-    json["rank"] = lowrank->rank;
-    json["inner"] = factor_json(lowrank->inner);
-    json["outer"] = factor_json(lowrank->outer);
+    put_lowrank(json, *lowrank);
+  } else if (const auto* signs = std::get_if<SignLowRankSpec>(&spec)) {
+    put_lowrank(json, signs->magnitude);
   }
   return json;
 }
@@ -201,7 +207,7 @@ Result<CodecSpec> spec_from_json(const Json& json) {
   const auto codec = json.find("codec");
   const std::string name = codec != json.end() && codec->is_string() ? codec->get<std::string>() : "";
   const bool known = name == "dense" || name == "int_group" || name == "lut_group" || name == "csr" ||
-                     name == "lowrank" || name == "vq_additive" || name == "ternary_dict";
+                     name == "lowrank" || name == "vq_additive" || name == "ternary_dict" || name == "sign_lowrank";
   Fields f(json, known ? name : "codec");
   f.text("codec");
   const std::int64_t version = f.integer("version", 0, 1 << 30);
@@ -239,11 +245,12 @@ Result<CodecSpec> spec_from_json(const Json& json) {
     s.wide_index = f.boolean("wide_index");
     return finish(s);
   }
-  if (name == "lowrank") {
+  if (name == "lowrank" || name == "sign_lowrank") {
     LowRankSpec s;
     s.rank = f.small("rank");
     s.inner = f.factor("inner");
     s.outer = f.factor("outer");
+    if (name == "sign_lowrank") return finish(SignLowRankSpec{s});
     return finish(s);
   }
   if (name == "vq_additive") {
@@ -255,9 +262,9 @@ Result<CodecSpec> spec_from_json(const Json& json) {
     return finish(s);
   }
   if (name == "ternary_dict") return finish(TernaryDictSpec{f.integer("words", 0, 0xFFFFFFFFll)});
-  return input_error(
-      "[codec] " + shown(name) +
-      ": not known; this reader knows dense, int_group, lut_group, csr, lowrank, vq_additive, ternary_dict");
+  return input_error("[codec] " + shown(name) +
+                     ": not known; this reader knows dense, int_group, lut_group, csr, lowrank, vq_additive, "
+                     "ternary_dict, sign_lowrank");
 }
 
 Json transform_to_json(const Transform& transform) {

@@ -223,6 +223,55 @@ TEST(LowRank, BadSpecsAndValuesAreRefused) {
   EXPECT_FALSE(pack(spec, 20, 30, broken, outer).ok());
 }
 
+// Signs times the magnitudes that a lowrank of the same factors decodes to (products fused, so up to roundings).
+TEST(SignLowRank, DecodesByItsFormula) {
+  for (const auto& [rows, cols] : {std::pair<std::int64_t, std::int64_t>{1, 1}, {17, 61}, {40, 577}})
+    for (const LowRankSpec& magnitude : lowrank_zoo(rows, cols)) {
+      Rng rng(14);
+      const FactorParts inner = testing::random_factor(magnitude.inner, magnitude.rank, cols, rng),
+                        outer = testing::random_factor(magnitude.outer, magnitude.rank, rows, rng);
+      std::vector<std::uint8_t> minus(static_cast<std::size_t>(rows * cols));
+      for (std::uint8_t& m : minus) m = static_cast<std::uint8_t>(rng.below(2));
+      const SignLowRankSpec spec{magnitude};
+      const CodedWeight plain = weight_of(rows, cols, *pack(magnitude, rows, cols, inner, outer)),
+                        w = weight_of(rows, cols, *pack(spec, rows, cols, minus, inner, outer));
+      EXPECT_EQ(w.terms[0].blob.bytes.size(), *blob_bytes(spec, rows, cols));
+      EXPECT_EQ(w.terms[0].blob.bytes.size(),
+                plain.terms[0].blob.bytes.size() +
+                    static_cast<std::size_t>((rows + 15) / 16 * ((cols + 15) / 16) * 32 + 63) / 64 * 64);
+      ASSERT_TRUE(validate(w, true).ok());
+      std::vector<float> magnitudes(minus.size()), values(minus.size()), row(static_cast<std::size_t>(cols));
+      decode_rows(plain, 0, rows, magnitudes.data());
+      decode_rows(w, 0, rows, values.data());
+      for (std::size_t i = 0; i < values.size(); ++i)
+        EXPECT_NEAR(values[i], minus[i] != 0 ? -magnitudes[i] : magnitudes[i], 1e-4) << describe(spec);
+      decode_rows(w, rows - 1, 1, row.data());
+      EXPECT_TRUE(std::equal(row.begin(), row.end(), values.end() - cols));
+    }
+}
+
+// The stored layout is a file format.
+TEST(SignLowRank, LayoutIsPinnedAndBadSpecsAreRefused) {
+  const SignLowRankSpec spec{{1, {16, 0}, {16, 0}}};
+  std::vector<std::uint8_t> minus(17 * 18);
+  minus[3 * 18 + 9] = 1;    // row 3, input 9
+  minus[16 * 18 + 17] = 1;  // row 16, input 17
+  const FactorParts inner{std::vector<std::uint16_t>(18, 0x3C00), {}},
+      outer{std::vector<std::uint16_t>(17, 0x4000), {}};
+  const Term t = *pack(spec, 17, 18, minus, inner, outer);
+  ASSERT_EQ(t.blob.bytes.size(), 128u + 64u + 64u);
+  EXPECT_EQ(static_cast<int>(t.blob.bytes[2 * 3 + 1]), 2);
+  EXPECT_EQ(static_cast<int>(t.blob.bytes[64 + 32]), 2);
+  std::vector<float> row(18);
+  decode_rows(weight_of(17, 18, t), 3, 1, row.data());
+  for (std::size_t c = 0; c < 18; ++c) EXPECT_EQ(row[c], c == 9 ? -2.0f : 2.0f);
+  const Status wide = validate(CodecSpec(SignLowRankSpec{{65, {8, 64}, {8, 64}}}), 100, 100);
+  ASSERT_FALSE(wide.ok());
+  EXPECT_NE(wide.error().message.find("[sign_lowrank] rank 65"), std::string::npos) << wide.error().message;
+  EXPECT_FALSE(validate(CodecSpec(SignLowRankSpec{{8, {3, 64}, {8, 64}}}), 100, 100).ok());
+  EXPECT_FALSE(blob_bytes(SignLowRankSpec{{1, {16, 0}, {16, 0}}}, 1ll << 40, 1ll << 40).ok());
+}
+
 TEST(Terms, AddUp) {
   const std::int64_t rows = 5, cols = 70;
   CodedWeight w = weight_of(rows, cols, random_term(IntGroupSpec{.bits = 4, .groups = {.group = 32}}, rows, cols, 1));
@@ -282,7 +331,7 @@ TEST(Json, RoundTripsAndRefusesByName) {
   std::vector<CodecSpec> specs = {DenseSpec{DType::bf16}, CsrSpec{12, false}, TernaryDictSpec{7},
                                   LutGroupSpec{2, {.group = 64}, {-1.0f, -0.33333334f, 0.1f, 1.0f}}};
   for (const auto& s : int_group_zoo()) specs.emplace_back(s);
-  for (const auto& s : lowrank_zoo(50, 50)) specs.emplace_back(s);
+  for (const auto& s : lowrank_zoo(50, 50)) specs.emplace_back(s), specs.emplace_back(SignLowRankSpec{s});
   for (const auto& s : testing::vq_additive_zoo()) specs.emplace_back(s);
   for (const auto& s : specs) {
     const auto back = spec_from_json(nlohmann::json::parse(spec_to_json(s).dump()));

@@ -9,6 +9,7 @@
 #include "codecs/dense.h"
 #include "codecs/int_group.h"
 #include "codecs/lowrank.h"
+#include "codecs/sign_lowrank.h"
 #include "codecs/ternary_dict.h"
 #include "codecs/transform.h"
 #include "codecs/vq_additive.h"
@@ -68,21 +69,21 @@ Status validate_lut_group(const LutGroupSpec& s) {
   return {};
 }
 
-Status validate_factor(const char* name, const FactorSpec& s) {
+Status validate_factor(const char* codec, const char* name, const FactorSpec& s) {
   const std::string field = std::string(name) + " ";
   if (s.bits != 4 && s.bits != 8 && s.bits != 16)
-    return out_of_range("lowrank", (field + "bits").c_str(), s.bits, "4, 8 or 16");
+    return out_of_range(codec, (field + "bits").c_str(), s.bits, "4, 8 or 16");
   if (s.bits == 16 ? s.group != 0 : s.group < kFactorLanes || s.group % kFactorLanes != 0)
-    return out_of_range("lowrank", (field + "group").c_str(), s.group,
+    return out_of_range(codec, (field + "group").c_str(), s.group,
                         s.bits == 16 ? "0 with f16 values" : "a multiple of 16");
   return {};
 }
 
-Status validate_lowrank(const LowRankSpec& s, std::int64_t rows, std::int64_t cols) {
+Status validate_lowrank(const char* codec, const LowRankSpec& s, std::int64_t rows, std::int64_t cols) {
   if (s.rank < 1 || s.rank > std::min(rows, cols))
-    return out_of_range("lowrank", "rank", s.rank, "1 to the lesser of rows and columns");
-  SPARING_CHECK_OK(validate_factor("inner", s.inner));
-  return validate_factor("outer", s.outer);
+    return out_of_range(codec, "rank", s.rank, "1 to the lesser of rows and columns");
+  SPARING_CHECK_OK(validate_factor(codec, "inner", s.inner));
+  return validate_factor(codec, "outer", s.outer);
 }
 
 std::string describe_factor(const FactorSpec& s) {
@@ -97,6 +98,11 @@ Status validate_vq_additive(const VqAdditiveSpec& s) {
     return out_of_range("vq_additive", "books", s.books, most == 1 ? "1 with vectors of 1" : "1 or 2");
   if (s.bits < 2 || s.bits > 8) return out_of_range("vq_additive", "bits", s.bits, "2 to 8");
   return validate_groups("vq_additive", s.groups, s.groups.scale == ScaleKind::coded);
+}
+
+std::string describe_lowrank(const LowRankSpec& s) {
+  return " r" + std::to_string(s.rank) + " " + describe_factor(s.inner) +
+         (s.outer == s.inner ? "" : " " + describe_factor(s.outer));
 }
 
 std::string describe_groups(const GroupSpec& g) {
@@ -115,8 +121,8 @@ bool same_form(const CodecSpec& a, const CodecSpec& b) {
 }
 
 std::string codec_name(const CodecSpec& spec) {
-  static constexpr const char* kNames[] = {"dense",   "int_group",   "lut_group",   "csr",
-                                           "lowrank", "vq_additive", "ternary_dict"};
+  static constexpr const char* kNames[] = {"dense",   "int_group",   "lut_group",    "csr",
+                                           "lowrank", "vq_additive", "ternary_dict", "sign_lowrank"};
   return kNames[spec.index()];
 }
 
@@ -140,15 +146,13 @@ std::string describe(const CodecSpec& spec) {
           },
           [](const LutGroupSpec& s) { return "lut_group " + std::to_string(s.bits) + "b" + describe_groups(s.groups); },
           [](const CsrSpec& s) { return "csr " + std::to_string(s.nonzeros) + (s.wide_index ? " u32" : " u16"); },
-          [](const LowRankSpec& s) {
-            return "lowrank r" + std::to_string(s.rank) + " " + describe_factor(s.inner) +
-                   (s.outer == s.inner ? "" : " " + describe_factor(s.outer));
-          },
+          [](const LowRankSpec& s) { return "lowrank" + describe_lowrank(s); },
           [](const VqAdditiveSpec& s) {
             return "vq_additive " + std::to_string(s.books) + "x" + std::to_string(s.bits) + "b v" +
                    std::to_string(s.vector) + describe_groups(s.groups);
           },
-          [](const TernaryDictSpec& s) { return "ternary_dict " + std::to_string(s.words); }},
+          [](const TernaryDictSpec& s) { return "ternary_dict " + std::to_string(s.words); },
+          [](const SignLowRankSpec& s) { return "sign_lowrank" + describe_lowrank(s.magnitude); }},
       spec);
 }
 
@@ -178,7 +182,12 @@ Status validate(const CodecSpec& spec, std::int64_t rows, std::int64_t cols) {
                                         " for " + std::to_string(cols) + " columns");
                    return {};
                  },
-                 [&](const LowRankSpec& s) { return validate_lowrank(s, rows, cols); }},
+                 [&](const LowRankSpec& s) { return validate_lowrank("lowrank", s, rows, cols); },
+                 [&](const SignLowRankSpec& s) -> Status {
+                   if (s.magnitude.rank > kMostSignComponents)
+                     return out_of_range("sign_lowrank", "rank", s.magnitude.rank, "at most 64");
+                   return validate_lowrank("sign_lowrank", s.magnitude, rows, cols);
+                 }},
       spec);
 }
 
@@ -241,6 +250,9 @@ Status validate(const CodedWeight& w, bool deep) {
                    },
                    [&](const LowRankSpec& s) {
                      return deep ? validate_lowrank_values(s, w.rows, w.cols, term.blob.bytes) : Status();
+                   },
+                   [&](const SignLowRankSpec& s) {
+                     return deep ? validate_sign_lowrank_values(s, w.rows, w.cols, term.blob.bytes) : Status();
                    }},
         term.spec));
   }
@@ -262,6 +274,11 @@ void decode_term(const Term& term, std::int64_t rows, std::int64_t cols, std::in
   if (const auto* lowrank = std::get_if<LowRankSpec>(&term.spec)) {
     if (first) std::fill_n(out, count * cols, 0.0f);
     add_lowrank_rows(*lowrank, rows, cols, blob, row, count, out);
+    return;
+  }
+  if (const auto* signs = std::get_if<SignLowRankSpec>(&term.spec)) {
+    if (first) std::fill_n(out, count * cols, 0.0f);
+    add_sign_lowrank_rows(*signs, rows, cols, blob, row, count, out);
     return;
   }
   std::vector<float> scratch(static_cast<std::size_t>(first ? 0 : cols));

@@ -105,8 +105,15 @@ struct LowRankSpec {
   bool operator==(const LowRankSpec&) const = default;
 };
 
-using CodecSpec =
-    std::variant<DenseSpec, IntGroupSpec, LutGroupSpec, CsrSpec, LowRankSpec, VqAdditiveSpec, TernaryDictSpec>;
+/// W = S * (outer' inner), entry by entry: a sign a weight and magnitudes of low rank. Activations: f32. Stored layout:
+/// sign_lowrank.h.
+struct SignLowRankSpec {
+  LowRankSpec magnitude;
+  bool operator==(const SignLowRankSpec&) const = default;
+};
+
+using CodecSpec = std::variant<DenseSpec, IntGroupSpec, LutGroupSpec, CsrSpec, LowRankSpec, VqAdditiveSpec,
+                               TernaryDictSpec, SignLowRankSpec>;
 
 struct Term {
   CodecSpec spec;
@@ -136,7 +143,7 @@ struct CodedWeight {
 
 /// Equal, but for what only a weight's values decide: the entries of a lut_group's table, the words of a ternary_dict.
 bool same_form(const CodecSpec& a, const CodecSpec& b);
-/// "dense", "int_group", "lut_group", "csr", "lowrank", "vq_additive", "ternary_dict".
+/// "dense", "int_group", "lut_group", "csr", "lowrank", "vq_additive", "ternary_dict", "sign_lowrank".
 std::string codec_name(const CodecSpec& spec);
 /// "int_group 4b g64 f16 z4", for tables and messages.
 std::string describe(const CodecSpec& spec);

@@ -63,27 +63,32 @@ void write_factor(const FactorSpec& spec, const FactorLayout& l, std::int64_t ra
                 parts.scales[static_cast<std::size_t>(k * l.groups + g)]);
 }
 
-Status validate_factor_values(const char* which, const FactorSpec& spec, const FactorLayout& l, std::int64_t rank,
-                              Bytes blob) {
+Status validate_factor_values(const char* codec, const char* which, const FactorSpec& spec, const FactorLayout& l,
+                              std::int64_t rank, Bytes blob) {
   const bool halves = spec.bits == 16;
   const std::uint64_t from = halves ? l.codes : l.scales;
   const auto count = static_cast<std::uint64_t>(rank * (halves ? l.steps * kFactorLanes : l.groups));
   for (std::uint64_t i = 0; i < count; ++i)
     if ((load_u16(blob.data() + from + 2 * i) & 0x7C00u) == 0x7C00u)
-      return input_error(std::string("[lowrank] a ") + (halves ? "value" : "scale") + " of the " + which +
+      return input_error("[" + std::string(codec) + "] a " + (halves ? "value" : "scale") + " of the " + which +
                          " factor is not finite: the file is damaged");
   return {};
 }
 
 }  // namespace
 
-Result<LowRankLayout> layout_of(const LowRankSpec& spec, std::int64_t rows, std::int64_t cols) {
-  SPARING_CHECK_OK(validate(CodecSpec(spec), rows, cols));
-  Sections sections;
+LowRankLayout append_factors(const LowRankSpec& spec, std::int64_t rows, std::int64_t cols, Sections& sections) {
   LowRankLayout l;
   l.inner = factor_layout(spec.inner, spec.rank, cols, sections);
   l.outer = factor_layout(spec.outer, spec.rank, rows, sections);
   l.total = sections.end();
+  return l;
+}
+
+Result<LowRankLayout> layout_of(const LowRankSpec& spec, std::int64_t rows, std::int64_t cols) {
+  SPARING_CHECK_OK(validate(CodecSpec(spec), rows, cols));
+  Sections sections;
+  const LowRankLayout l = append_factors(spec, rows, cols, sections);
   if (sections.overflow())
     return input_error("[lowrank] rank " + std::to_string(spec.rank) + " of a matrix of " + std::to_string(rows) +
                        " x " + std::to_string(cols) + ": its size overflows; the file is broken");
@@ -93,12 +98,18 @@ Result<LowRankLayout> layout_of(const LowRankSpec& spec, std::int64_t rows, std:
 Result<Term> pack(const LowRankSpec& spec, std::int64_t rows, std::int64_t cols, const FactorParts& inner,
                   const FactorParts& outer) {
   SPARING_TRY(const LowRankLayout l, layout_of(spec, rows, cols));
+  Buffer buffer(l.total);
+  SPARING_CHECK_OK(write_factors(spec, l, rows, cols, inner, outer, buffer.data()));
+  return Term{spec, Blob::of(std::move(buffer))};
+}
+
+Status write_factors(const LowRankSpec& spec, const LowRankLayout& l, std::int64_t rows, std::int64_t cols,
+                     const FactorParts& inner, const FactorParts& outer, std::byte* blob) {
   SPARING_CHECK_OK(check_parts("inner", spec.inner, l.inner, spec.rank, cols, inner));
   SPARING_CHECK_OK(check_parts("outer", spec.outer, l.outer, spec.rank, rows, outer));
-  Buffer buffer(l.total);
-  write_factor(spec.inner, l.inner, spec.rank, cols, inner, buffer.data());
-  write_factor(spec.outer, l.outer, spec.rank, rows, outer, buffer.data());
-  return Term{spec, Blob::of(std::move(buffer))};
+  write_factor(spec.inner, l.inner, spec.rank, cols, inner, blob);
+  write_factor(spec.outer, l.outer, spec.rank, rows, outer, blob);
+  return {};
 }
 
 void decode_lanes(const FactorSpec& spec, const FactorLayout& l, std::int64_t rank, const std::byte* blob,
@@ -148,10 +159,14 @@ void add_lowrank_rows(const LowRankSpec& spec, std::int64_t rows, std::int64_t c
   }
 }
 
+Status validate_factors(const char* codec, const LowRankSpec& spec, const LowRankLayout& l, Bytes blob) {
+  SPARING_CHECK_OK(validate_factor_values(codec, "inner", spec.inner, l.inner, spec.rank, blob));
+  return validate_factor_values(codec, "outer", spec.outer, l.outer, spec.rank, blob);
+}
+
 Status validate_lowrank_values(const LowRankSpec& spec, std::int64_t rows, std::int64_t cols, Bytes blob) {
   SPARING_TRY(const LowRankLayout l, layout_of(spec, rows, cols));
-  SPARING_CHECK_OK(validate_factor_values("inner", spec.inner, l.inner, spec.rank, blob));
-  return validate_factor_values("outer", spec.outer, l.outer, spec.rank, blob);
+  return validate_factors("lowrank", spec, l, blob);
 }
 
 }  // namespace sparing

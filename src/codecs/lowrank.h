@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "codecs/coded_weight.h"
+#include "codecs/sections.h"
 
 namespace sparing {
 
@@ -29,6 +30,8 @@ struct LowRankLayout {
   std::uint64_t total = 0;
 };
 Result<LowRankLayout> layout_of(const LowRankSpec& spec, std::int64_t rows, std::int64_t cols);
+/// The same behind what other codings keep in front, for a spec that has been validated: sections are appended.
+LowRankLayout append_factors(const LowRankSpec& spec, std::int64_t rows, std::int64_t cols, Sections& sections);
 
 /// A factor taken apart, row-major [rank, n]: f16 bits or codes, and scales [rank, groups] as f16 bits.
 struct FactorParts {
@@ -38,6 +41,10 @@ struct FactorParts {
 /// Errors: sizes that do not match, codes out of range.
 Result<Term> pack(const LowRankSpec& spec, std::int64_t rows, std::int64_t cols, const FactorParts& inner,
                   const FactorParts& outer);
+
+/// Both factors into a zeroed blob of that layout. Errors as pack's.
+Status write_factors(const LowRankSpec& spec, const LowRankLayout& layout, std::int64_t rows, std::int64_t cols,
+                     const FactorParts& inner, const FactorParts& outer, std::byte* blob);
 
 /// 16 values of a component, padding as zeros: scale * (code - 2^(bits - 1)), which is exact.
 void decode_lanes(const FactorSpec& spec, const FactorLayout& layout, std::int64_t rank, const std::byte* blob,
@@ -49,6 +56,7 @@ std::vector<float> decode_factor(const FactorSpec& spec, const FactorLayout& lay
 void add_lowrank_rows(const LowRankSpec& spec, std::int64_t rows, std::int64_t cols, const std::byte* blob,
                       std::int64_t row, std::int64_t count, float* out);
 /// Every scale and every f16 value is finite.
+Status validate_factors(const char* codec, const LowRankSpec& spec, const LowRankLayout& layout, Bytes blob);
 Status validate_lowrank_values(const LowRankSpec& spec, std::int64_t rows, std::int64_t cols, Bytes blob);
 
 }  // namespace sparing

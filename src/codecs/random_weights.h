@@ -7,6 +7,7 @@
 #include "codecs/csr.h"
 #include "codecs/int_group.h"
 #include "codecs/lowrank.h"
+#include "codecs/sign_lowrank.h"
 #include "codecs/ternary_dict.h"
 #include "codecs/vq_additive.h"
 #include "tensor/half.h"
@@ -114,6 +115,14 @@ inline Term random_lowrank(const LowRankSpec& s, std::int64_t rows, std::int64_t
   Rng rng(seed);
   const FactorParts inner = random_factor(s.inner, s.rank, cols, rng);
   return *pack(s, rows, cols, inner, random_factor(s.outer, s.rank, rows, rng));
+}
+
+inline Term random_sign_lowrank(const SignLowRankSpec& s, std::int64_t rows, std::int64_t cols, std::uint64_t seed) {
+  Rng rng(seed);
+  std::vector<std::uint8_t> minus(static_cast<std::size_t>(rows * cols));
+  for (std::uint8_t& m : minus) m = static_cast<std::uint8_t>(rng.below(2));
+  const FactorParts inner = random_factor(s.magnitude.inner, s.magnitude.rank, cols, rng);
+  return *pack(s, rows, cols, minus, inner, random_factor(s.magnitude.outer, s.magnitude.rank, rows, rng));
 }
 
 /// Ranks and factor codings that a matrix of these sizes can have.

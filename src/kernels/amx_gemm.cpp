@@ -183,6 +183,7 @@ const KernelSet amx_kernels = {.int_panels = amx::int_panels,
                                .wide_panels = amx::wide_panels,
                                .quantise_wide = avx512::quantise_wide,
                                .factor_inner = avx512::factor_inner,
-                               .factor_outer = avx512::factor_outer};
+                               .factor_outer = avx512::factor_outer,
+                               .sign_panel = avx512::sign_panel};
 
 }  // namespace sparing::kernels

@@ -160,6 +160,7 @@ const KernelSet avx2_kernels = {.int_panels = avx2::int_panels,
                                 .wide_panels = avx2::wide_panels,
                                 .quantise_wide = avx2::quantise_wide,
                                 .factor_inner = avx2::factor_inner,
-                                .factor_outer = avx2::factor_outer};
+                                .factor_outer = avx2::factor_outer,
+                                .sign_panel = avx2::sign_panel};
 
 }  // namespace sparing::kernels

@@ -1,4 +1,4 @@
-// lowrank (factor_panels.h) in pairs of registers of 8 floats.
+// lowrank and sign_lowrank (factor_panels.h) in pairs of registers of 8 floats.
 
 #include "kernels/avx2.h"
 #include "kernels/avx2_common.h"
@@ -54,6 +54,15 @@ struct Vector {
     const __m128i pairs = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)), mask = _mm_set1_epi8(15);
     return less(_mm_unpacklo_epi64(_mm_and_si128(pairs, mask), _mm_and_si128(_mm_srli_epi16(pairs, 4), mask)), 8);
   }
+  static Lanes negate(Lanes v, const std::byte* p) {
+    std::uint16_t bits;
+    __builtin_memcpy(&bits, p, 2);
+    const __m256i all_bits = _mm256_set1_epi32(bits), top = _mm256_set1_epi32(static_cast<int>(0x80000000u));
+    const __m256i low = _mm256_sllv_epi32(all_bits, _mm256_setr_epi32(31, 30, 29, 28, 27, 26, 25, 24)),
+                  high = _mm256_sllv_epi32(all_bits, _mm256_setr_epi32(23, 22, 21, 20, 19, 18, 17, 16));
+    return {_mm256_xor_ps(v.low, _mm256_castsi256_ps(_mm256_and_si256(low, top))),
+            _mm256_xor_ps(v.high, _mm256_castsi256_ps(_mm256_and_si256(high, top)))};
+  }
   static float half(const std::byte* p) {
     std::uint16_t bits;
     __builtin_memcpy(&bits, p, 2);
@@ -70,6 +79,9 @@ void factor_inner(const FactorWeight& w, const float* x, std::int64_t tokens, st
 void factor_outer(const FactorWeight& w, const float* z, std::int64_t tokens, std::int64_t z_stride, const Output& out,
                   std::int64_t begin, std::int64_t end) {
   factor_outer_with<Vector>(w, z, tokens, z_stride, out, begin, end);
+}
+void sign_panel(const SignWeight& w, std::int64_t panel, float* out, std::byte* scratch) {
+  sign_panel_with<Vector>(w, panel, out, scratch);
 }
 
 }  // namespace sparing::kernels::avx2

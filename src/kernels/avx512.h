@@ -30,5 +30,6 @@ void factor_inner(const FactorWeight&, const float* x, std::int64_t tokens, std:
                   std::int64_t z_stride, std::int64_t begin, std::int64_t end);
 void factor_outer(const FactorWeight&, const float* z, std::int64_t tokens, std::int64_t z_stride, const Output&,
                   std::int64_t begin, std::int64_t end);
+void sign_panel(const SignWeight&, std::int64_t panel, float* out, std::byte* scratch);
 
 }  // namespace sparing::kernels::avx512

@@ -1,4 +1,4 @@
-// lowrank (factor_panels.h) in registers of 16 floats.
+// lowrank and sign_lowrank (factor_panels.h) in registers of 16 floats.
 
 #include "kernels/avx512.h"
 #include "kernels/avx512_common.h"
@@ -36,6 +36,11 @@ struct Vector {
     const __m128i pairs = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)), mask = _mm_set1_epi8(15);
     return less(_mm_unpacklo_epi64(_mm_and_si128(pairs, mask), _mm_and_si128(_mm_srli_epi16(pairs, 4), mask)), 8);
   }
+  static Lanes negate(Lanes v, const std::byte* p) {
+    std::uint16_t bits;
+    __builtin_memcpy(&bits, p, 2);
+    return _mm512_mask_xor_ps(v, bits, v, _mm512_set1_ps(-0.0f));
+  }
   static float half(const std::byte* p) {
     std::uint16_t bits;
     __builtin_memcpy(&bits, p, 2);
@@ -52,6 +57,9 @@ void factor_inner(const FactorWeight& w, const float* x, std::int64_t tokens, st
 void factor_outer(const FactorWeight& w, const float* z, std::int64_t tokens, std::int64_t z_stride, const Output& out,
                   std::int64_t begin, std::int64_t end) {
   factor_outer_with<Vector>(w, z, tokens, z_stride, out, begin, end);
+}
+void sign_panel(const SignWeight& w, std::int64_t panel, float* out, std::byte* scratch) {
+  sign_panel_with<Vector>(w, panel, out, scratch);
 }
 
 }  // namespace sparing::kernels::avx512

@@ -6,6 +6,7 @@
 //   fma(a, b, c), add(a, b), mul(a, b), total(Lanes): the tree over the lanes
 //   halves(p), bytes(p), nibbles(p): stored lanes as floats, codes less 2^(bits - 1)
 //   half(p): one f16
+//   negate(v, p): minus where a bit of the u16 at p is set
 // Everything has internal linkage, as in avx512_common.h.
 
 #include "kernels/kernel_set.h"
@@ -117,7 +118,63 @@ struct FactorKernels {
       for (; t < tokens; ++t) outer_tile<1>(w, z + t * z_stride, z_stride, out, t, panel);
     }
   }
+
+  /// One component's 16 values, scale and all.
+  static Lanes values(const FactorWeight& w, std::int64_t step, std::int64_t k) {
+    const Lanes v = codes(lanes_at(w, step, k));
+    if constexpr (BITS == 16) return v;
+    return V::mul(V::all(V::half(scale_at(w, step, k))), v);
+  }
+  /// All components of a step, [rank][16].
+  static void values(const FactorWeight& w, std::int64_t step, float* to) {
+    for (std::int64_t k = 0; k < w.rank; ++k) V::store(to + 16 * k, values(w, step, k));
+  }
 };
+
+template <class V>
+void factor_values(const FactorWeight& w, std::int64_t step, float* to) {
+  if (w.spec.bits == 16) return FactorKernels<V, 16>::values(w, step, to);
+  if (w.spec.bits == 8) return FactorKernels<V, 8>::values(w, step, to);
+  FactorKernels<V, 4>::values(w, step, to);
+}
+
+/// ROWS rows of a step's magnitudes, from row `row` of the panel, with their signs.
+template <class V, int ROWS>
+inline void sign_rows(const float* u, const float* v, std::int64_t rank, const std::byte* signs, std::int64_t row,
+                      float* out, std::int64_t stride, int some) {
+  typename V::Lanes m[ROWS];
+  for (int r = 0; r < ROWS; ++r) m[r] = V::zero();
+  for (std::int64_t k = 0; k < rank; ++k) {
+    const typename V::Lanes inner = V::load(v + 16 * k);
+    for (int r = 0; r < ROWS; ++r) m[r] = V::fma(V::all(u[16 * k + row + r]), inner, m[r]);
+  }
+  for (int r = 0; r < ROWS; ++r) {
+    m[r] = V::negate(m[r], signs + 2 * (row + r));
+    float* to = out + (row + r) * stride;
+    if (some == 16) {
+      V::store(to, m[r]);
+    } else {
+      V::store_some(to, some, m[r]);
+    }
+  }
+}
+
+template <class V>
+void sign_panel_with(const SignWeight& w, std::int64_t panel, float* out, std::byte* scratch) {
+  auto* u = reinterpret_cast<float*>(scratch);
+  float* v = u + 16 * w.outer.rank;
+  factor_values<V>(w.outer, panel, u);
+  const std::int64_t left = w.outer.n - panel * 16, rows = left < 16 ? left : 16, cols = w.inner.n;
+  for (std::int64_t step = 0; step < w.layout.steps; ++step) {
+    factor_values<V>(w.inner, step, v);
+    const std::byte* signs = w.inner.blob + w.layout.signs + (panel * w.layout.steps + step) * 32;
+    const std::int64_t inputs = cols - step * 16;
+    const int some = inputs < 16 ? static_cast<int>(inputs) : 16;
+    std::int64_t r = 0;
+    for (; r + 4 <= rows; r += 4) sign_rows<V, 4>(u, v, w.inner.rank, signs, r, out + step * 16, cols, some);
+    for (; r < rows; ++r) sign_rows<V, 1>(u, v, w.inner.rank, signs, r, out + step * 16, cols, some);
+  }
+}
 
 template <class V>
 void factor_inner_with(const FactorWeight& w, const float* x, std::int64_t tokens, std::int64_t x_stride, float* z,

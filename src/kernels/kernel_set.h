@@ -9,6 +9,7 @@
 #include "codecs/csr.h"
 #include "codecs/int_group.h"
 #include "codecs/lowrank.h"
+#include "codecs/sign_lowrank.h"
 #include "codecs/ternary_dict.h"
 #include "kernels/q16.h"
 #include "kernels/q8.h"
@@ -79,6 +80,12 @@ struct TernaryWeight {
   const std::uint64_t* dictionary;
 };
 
+/// A sign_lowrank weight. Its factors' blob is the term's.
+struct SignWeight {
+  SignLowRankLayout layout;
+  FactorWeight inner, outer;
+};
+
 /// Where results go: y[token * stride + row]. `add`: onto what an earlier term left. Bias comes with the last term.
 struct Output {
   float* y;
@@ -102,6 +109,8 @@ using FactorInner = void (*)(const FactorWeight&, const float* x, std::int64_t t
 /// Its outer product, from all of z, over panels.
 using FactorOuter = void (*)(const FactorWeight&, const float* z, std::int64_t tokens, std::int64_t z_stride,
                              const Output&, std::int64_t begin, std::int64_t end);
+/// Values of up to 16 rows of a panel, [rows of it, cols]. `scratch` holds 128 bytes a component.
+using SignPanel = void (*)(const SignWeight&, std::int64_t panel, float* out, std::byte* scratch);
 /// Tokens [16 * tile, min(tokens, 16 * tile + 16)) into out[blocks of that tile].
 using QuantiseTile = void (*)(const float* x, std::int64_t tokens, std::int64_t x_stride, std::int64_t cols,
                               std::int64_t tile, Q8Block* out);
@@ -117,6 +126,7 @@ struct KernelSet {
   QuantiseWideTile quantise_wide;
   FactorInner factor_inner;
   FactorOuter factor_outer;
+  SignPanel sign_panel;
 };
 
 extern const KernelSet reference_kernels;

@@ -111,6 +111,16 @@ Status Linear::Impl::add(const Term& term, Precision precision) {
     terms.emplace_back(TernaryWeight{layout, rows, cols, term.blob.bytes.data(), ternary_dictionary().data()});
     return {};
   }
+  if (const auto* signs = std::get_if<SignLowRankSpec>(&term.spec)) {
+    needs_f32 = true;
+    SPARING_TRY(const SignLowRankLayout layout, layout_of(*signs, rows, cols));
+    const LowRankSpec& s = signs->magnitude;
+    const std::byte* blob = term.blob.bytes.data();
+    terms.emplace_back(SignWeight{layout,
+                                  {s.inner, layout.factors.inner, s.rank, cols, blob},
+                                  {s.outer, layout.factors.outer, s.rank, rows, blob}});
+    return {};
+  }
   const auto* lut = std::get_if<LutGroupSpec>(&term.spec);
   const auto* vq = std::get_if<VqAdditiveSpec>(&term.spec);
   IntWeight w{};
@@ -168,6 +178,7 @@ std::uint64_t Linear::relocate(Arena& arena) {
     if (auto* csr = std::get_if<CsrWeight>(&impl_->terms[i])) csr->blob = data;
     if (auto* lowrank = std::get_if<LowRankWeight>(&impl_->terms[i])) lowrank->inner.blob = lowrank->outer.blob = data;
     if (auto* ternary = std::get_if<TernaryWeight>(&impl_->terms[i])) ternary->blob = data;
+    if (auto* signs = std::get_if<SignWeight>(&impl_->terms[i])) signs->inner.blob = signs->outer.blob = data;
     moved += blob.bytes.size();
   }
   return moved;

@@ -20,6 +20,7 @@ using sparing::testing::lowrank_zoo;
 using sparing::testing::random_csr;
 using sparing::testing::random_dense;
 using sparing::testing::random_lowrank;
+using sparing::testing::random_sign_lowrank;
 using sparing::testing::random_term;
 using sparing::testing::random_ternary;
 using sparing::testing::vq_additive_zoo;
@@ -93,7 +94,10 @@ TEST(Reference, AgreesWithDoublesOverTheDecodedWeights) {
   bases.push_back(random_ternary(rows, cols, 0.885, 9));
   for (const DType t : {DType::f32, DType::f16, DType::bf16}) bases.push_back(random_dense(t, rows, cols, 6));
   bases.push_back(random_csr(rows, cols, 0.2, 7));
-  for (const LowRankSpec& spec : lowrank_zoo(rows, cols)) bases.push_back(random_lowrank(spec, rows, cols, 8));
+  for (const LowRankSpec& spec : lowrank_zoo(rows, cols)) {
+    bases.push_back(random_lowrank(spec, rows, cols, 8));
+    bases.push_back(random_sign_lowrank({spec}, rows, cols, 9));
+  }
   for (const Term& base : bases)
     for (const Precision precision : {Precision::int8, Precision::int16, Precision::f32}) {
       const CodedWeight w = weight_of(rows, cols, {base});
@@ -289,6 +293,9 @@ TEST(Isas, LowRankIsBitEqual) {
   for (const Shape& s : kShapes)
     for (const LowRankSpec& spec : lowrank_zoo(s.rows, s.cols))
       expect_all_isas_agree(s, {random_lowrank(spec, s.rows, s.cols, 34)}, Precision::int8);
+  for (const Shape& s : kShapes)
+    for (const LowRankSpec& spec : lowrank_zoo(s.rows, s.cols))
+      expect_all_isas_agree(s, {random_sign_lowrank({spec}, s.rows, s.cols, 44)}, Precision::int8);
   // Ranks at which one token's inner products are split over threads.
   for (const std::int64_t tokens : {1, 3, 16, 17})
     expect_all_isas_agree({300, 577, tokens}, {random_lowrank({261, {4, 64}, {8, 32}}, 300, 577, 35)}, Precision::int8);
@@ -324,7 +331,8 @@ TEST(Isas, TermsAddUpInOrder) {
     expect_integers_agree(s, terms);
     expect_all_isas_agree(s, terms, Precision::f32);
     expect_integers_agree(s, {terms[0], random_lowrank({1, {4, 32}, {8, 16}}, s.rows, s.cols, 37), terms[1],
-                              random_lowrank({1, {16, 0}, {4, 16}}, s.rows, s.cols, 38)});
+                              random_lowrank({1, {16, 0}, {4, 16}}, s.rows, s.cols, 38),
+                              random_sign_lowrank({{1, {8, 16}, {8, 16}}}, s.rows, s.cols, 39)});
   }
 }
 

@@ -80,6 +80,19 @@ void decoded_panels(const KernelSet& kernels, const DecodedWeight& w, const Inpu
   }
 }
 
+/// Values of a panel at a time, multiplied as dense f32.
+void sign_panels(const KernelSet& kernels, const SignWeight& w, const Input& in, const Output& out, std::int64_t begin,
+                 std::int64_t end, std::byte* scratch) {
+  const std::int64_t cols = w.inner.n;
+  std::byte* rest = scratch + (cols + 15) / 16 * 16 * 64;
+  for (std::int64_t p = begin; p < end; ++p) {
+    kernels.sign_panel(w, p, reinterpret_cast<float*>(scratch), rest);
+    const std::int64_t first = p * kPanelRows, count = std::min<std::int64_t>(kPanelRows, w.outer.n - first);
+    const Output here{out.y + first, out.stride, out.bias != nullptr ? out.bias + first : nullptr, out.add};
+    kernels.dense_panels({DType::f32, count, cols, scratch}, in.x, in.tokens, in.stride, here, 0, 1, rest);
+  }
+}
+
 /// Inner products of one weight: of its low-rank terms' components [begin, end), for tokens [first, first + count). `z`
 /// is where its components start.
 void run_inner(const Linear::Impl& weight, const Input& in, float* z, std::int64_t first, std::int64_t count,
@@ -114,6 +127,8 @@ void run_product(const Product& product, const Input& in, const float* z, std::i
       z += lowrank->outer.rank;
     } else if (const auto* ternary = std::get_if<TernaryWeight>(&weight.terms[i])) {
       ternary_panels(*ternary, in.x, in.tokens, in.stride, out, begin, end, scratch);
+    } else if (const auto* signs = std::get_if<SignWeight>(&weight.terms[i])) {
+      sign_panels(*weight.kernels, *signs, in, out, begin, end, scratch);
     } else {
       decoded_panels(*weight.kernels, std::get<DecodedWeight>(weight.terms[i]), in, out, begin, end, scratch);
     }

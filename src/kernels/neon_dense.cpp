@@ -121,7 +121,8 @@ const KernelSet neon_kernels = {.int_panels = neon::int_panels,
                                 .wide_panels = neon::wide_panels,
                                 .quantise_wide = neon::quantise_wide,
                                 .factor_inner = neon::factor_inner,
-                                .factor_outer = neon::factor_outer};
+                                .factor_outer = neon::factor_outer,
+                                .sign_panel = neon::sign_panel};
 const KernelSet neon_dotprod_kernels = {.int_panels = neon_dotprod::int_panels,
                                         .dense_panels = neon::dense_panels,
                                         .csr_panels = neon::csr_panels,
@@ -129,6 +130,7 @@ const KernelSet neon_dotprod_kernels = {.int_panels = neon_dotprod::int_panels,
                                         .wide_panels = neon_dotprod::wide_panels,
                                         .quantise_wide = neon::quantise_wide,
                                         .factor_inner = neon::factor_inner,
-                                        .factor_outer = neon::factor_outer};
+                                        .factor_outer = neon::factor_outer,
+                                        .sign_panel = neon::sign_panel};
 
 }  // namespace sparing::kernels

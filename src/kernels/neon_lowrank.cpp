@@ -1,4 +1,4 @@
-// lowrank (factor_panels.h) in four registers of 4 floats.
+// lowrank and sign_lowrank (factor_panels.h) in four registers of 4 floats.
 
 #include "kernels/factor_panels.h"
 #include "kernels/neon.h"
@@ -65,6 +65,18 @@ struct Vector {
     const uint8x8_t pairs = vld1_u8(bytes_at(p));
     return less(vcombine_u8(vand_u8(pairs, vdup_n_u8(15)), vshr_n_u8(pairs, 4)), 8);
   }
+  static Lanes negate(Lanes v, const std::byte* p) {
+    std::uint16_t bits;
+    __builtin_memcpy(&bits, p, 2);
+    const std::int32_t first[4] = {31, 30, 29, 28};
+    const int32x4_t places = vld1q_s32(first);
+    for (int i = 0; i < 4; ++i) {
+      const uint32x4_t moved = vshlq_u32(vdupq_n_u32(bits), vsubq_s32(places, vdupq_n_s32(4 * i)));
+      v.v[i] =
+          vreinterpretq_f32_u32(veorq_u32(vreinterpretq_u32_f32(v.v[i]), vandq_u32(moved, vdupq_n_u32(0x80000000u))));
+    }
+    return v;
+  }
   static float half(const std::byte* p) {
     __fp16 value;
     __builtin_memcpy(&value, p, 2);
@@ -81,6 +93,9 @@ void factor_inner(const FactorWeight& w, const float* x, std::int64_t tokens, st
 void factor_outer(const FactorWeight& w, const float* z, std::int64_t tokens, std::int64_t z_stride, const Output& out,
                   std::int64_t begin, std::int64_t end) {
   factor_outer_with<Vector>(w, z, tokens, z_stride, out, begin, end);
+}
+void sign_panel(const SignWeight& w, std::int64_t panel, float* out, std::byte* scratch) {
+  sign_panel_with<Vector>(w, panel, out, scratch);
 }
 
 }  // namespace sparing::kernels::neon

@@ -23,7 +23,8 @@ struct LowRankWeight {
 struct Linear::Impl {
   CodedWeight weight;
   const KernelSet* kernels = nullptr;
-  std::vector<std::variant<IntWeight, DenseWeight, CsrWeight, DecodedWeight, LowRankWeight, TernaryWeight>> terms;
+  std::vector<std::variant<IntWeight, DenseWeight, CsrWeight, DecodedWeight, LowRankWeight, TernaryWeight, SignWeight>>
+      terms;
   bool needs_q8 = false, needs_q16 = false, needs_f32 = false;
   std::int64_t components = 0;  ///< of all low-rank terms
   std::vector<std::vector<std::uint8_t>> tables;

@@ -35,6 +35,8 @@
 //   z[k] = sum over the inputs of v[k, c] * x[c], in lanes as dense weights have them (padding: v as stored, x zero)
 //   y[r] = acc after acc = fma(u[k, r], z[k], acc) over the components k, ascending, from 0
 //
+// sign_lowrank, with f32 activations: its values (codecs/sign_lowrank.h), then as dense weights.
+//
 // Terms are added in their order, then the bias.
 
 #include <cstdint>

@@ -21,6 +21,7 @@ void factor_inner(const FactorWeight&, const float* x, std::int64_t tokens, std:
                   std::int64_t z_stride, std::int64_t begin, std::int64_t end);
 void factor_outer(const FactorWeight&, const float* z, std::int64_t tokens, std::int64_t z_stride, const Output&,
                   std::int64_t begin, std::int64_t end);
+void sign_panel(const SignWeight&, std::int64_t panel, float* out, std::byte* scratch);
 
 /// One row's codes, or what they stand for in the table or the books, + 128; padded inputs too: blocks * 32 of them.
 void read_row(const IntWeight&, std::int64_t row, std::int16_t* values);

@@ -52,6 +52,7 @@ const KernelSet reference_kernels = {.int_panels = reference::int_panels,
                                      .wide_panels = reference::wide_panels,
                                      .quantise_wide = reference::quantise_wide,
                                      .factor_inner = reference::factor_inner,
-                                     .factor_outer = reference::factor_outer};
+                                     .factor_outer = reference::factor_outer,
+                                     .sign_panel = reference::sign_panel};
 
 }  // namespace sparing::kernels

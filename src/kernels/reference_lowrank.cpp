@@ -1,8 +1,9 @@
-// lowrank's two products of q8.h, in scalars.
+// lowrank's two products of q8.h, and sign_lowrank's values, in scalars.
 
 #include <algorithm>
 #include <cmath>
 
+#include "codecs/planes.h"
 #include "kernels/reference.h"
 
 namespace sparing::kernels::reference {
@@ -39,6 +40,25 @@ void factor_outer(const FactorWeight& w, const float* z, std::int64_t tokens, st
       for (int i = 0; i < std::min<std::int64_t>(kFactorLanes, w.n - panel * kFactorLanes); ++i)
         store(out, t, panel * kFactorLanes + i, acc[i]);
     }
+}
+
+void sign_panel(const SignWeight& w, std::int64_t panel, float* out, std::byte*) {
+  float u[kFactorLanes], v[kFactorLanes];
+  for (std::int64_t step = 0; step < w.layout.steps; ++step) {
+    float values[kFactorLanes][kFactorLanes] = {};
+    for (std::int64_t k = 0; k < w.inner.rank; ++k) {
+      decode_lanes(w.outer.spec, w.outer.layout, w.outer.rank, w.outer.blob, panel, k, u);
+      decode_lanes(w.inner.spec, w.inner.layout, w.inner.rank, w.inner.blob, step, k, v);
+      for (int r = 0; r < kFactorLanes; ++r)
+        for (int i = 0; i < kFactorLanes; ++i) values[r][i] = std::fma(u[r], v[i], values[r][i]);
+    }
+    const std::byte* signs = w.inner.blob + w.layout.signs + (panel * w.layout.steps + step) * 2 * kFactorLanes;
+    for (std::int64_t r = 0; r < kFactorLanes && panel * kFactorLanes + r < w.outer.n; ++r)
+      for (std::int64_t i = 0; i < kFactorLanes && step * kFactorLanes + i < w.inner.n; ++i) {
+        const bool minus = ((load_u16(signs + 2 * r) >> i) & 1) != 0;
+        out[r * w.inner.n + step * kFactorLanes + i] = minus ? -values[r][i] : values[r][i];
+      }
+  }
 }
 
 }  // namespace sparing::kernels::reference

@@ -14,6 +14,7 @@ using sparing::testing::int_group_zoo;
 using sparing::testing::random_csr;
 using sparing::testing::random_dense;
 using sparing::testing::random_lowrank;
+using sparing::testing::random_sign_lowrank;
 using sparing::testing::random_term;
 using sparing::testing::random_ternary;
 using sparing::testing::vq_additive_zoo;
@@ -44,7 +45,8 @@ TEST(Relocate, MovesEveryTermAndKeepsTheProduct) {
         .rows = rows,
         .cols = cols,
         .input = {},
-        .terms = {base, random_csr(rows, cols, 0.1, 6), random_lowrank({2, {8, 16}, {4, 16}}, rows, cols, 7)}};
+        .terms = {base, random_csr(rows, cols, 0.1, 6), random_lowrank({2, {8, 16}, {4, 16}}, rows, cols, 7),
+                  random_sign_lowrank({{2, {8, 16}, {4, 16}}}, rows, cols, 8)}};
     auto linear = Linear::prepare(std::move(weight));
     ASSERT_TRUE(linear.ok()) << linear.error().message;
     const std::vector<float> before = product(*linear, x);

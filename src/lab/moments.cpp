@@ -22,10 +22,10 @@ void by_batch(const CalibrationText& text, std::initializer_list<const Activatio
 }
 
 /// The sum of products(first row, rows) -> left [rows, m], right [rows, n]: left' right.
-std::vector<float> sum_there(const CalibrationText& text, std::int64_t m, std::int64_t n,
-                             std::initializer_list<const ActivationMatrix*> used,
-                             const std::function<std::pair<at::Tensor, at::Tensor>(
-                                 const std::function<at::Tensor(const ActivationMatrix&)>&)>& products) {
+std::vector<float> sum_there(
+    const CalibrationText& text, std::int64_t m, std::int64_t n, std::initializer_list<const ActivationMatrix*> used,
+    const std::function<std::pair<at::Tensor, at::Tensor>(const std::function<at::Tensor(const ActivationMatrix&)>&)>&
+        products) {
   const c10::InferenceMode inference;
   const at::Tensor sum = at::zeros({m, n}, at::TensorOptions(at::kFloat).device(text.device));
   by_batch(text, used, [&](std::int64_t row, std::int64_t rows) {

@@ -204,6 +204,37 @@ class Run(Case):
 
 
 @unittest.skipUnless(STORIES.exists(), NO_DATA)
+class Stack(Case):
+    """One directory, loaded as far as some bytes go (--bytes)."""
+
+    def test_damage_falls_with_size(self):
+        text, stack = self.write('text.txt', TEXT), self.folder / 'stack'
+        self.ok('compress', STORIES, '--method', 'bitstack', '--param', 'blocks=8', '--calib', text, '--calib-length', '128', '--out', stack)
+        whole = self.json('inspect', stack)['bytes']
+        judge = ['eval', stack, '--against', STORIES, '--text', text, '--ctx', '64', '--chunks', '8', '--no-speed']
+        least = self.refused(RESOURCE, 'give at least that', *judge, '--bytes', '1000')
+        self.assertIn('1000 B', least)
+        last, sizes = self.json(*judge), []
+        self.assertEqual(last['bytes'], whole)
+        self.assertEqual(self.json(*judge, '--bytes', '1GB')['kld_mean'], last['kld_mean'])
+        for bytes_left in range(whole - 12000, 0, -12000):
+            done = run(*judge, '--bytes', str(bytes_left), '--json')
+            if done.returncode == RESOURCE:
+                break
+            here = json.loads(done.stdout)
+            self.assertLessEqual(here['bytes'], bytes_left)
+            self.assertGreater(here['bytes'], bytes_left - 12000, 'no block is as large')
+            self.assertGreater(here['kld_mean'], 0.9 * last['kld_mean'], bytes_left)
+            last = here
+            sizes.append(bytes_left)
+        self.assertGreater(len(sizes), 8)
+        self.assertGreater(last['kld_mean'], 1)
+        smaller = ['--prompt', 'Once upon a time', '--max-tokens', '8', '--bytes', str(sizes[0])]
+        self.assertEqual(self.json('run', stack, *smaller)['tokens'], 8)
+        self.refused(USAGE, 'no stack', 'run', STORIES, '--prompt', 'x', '--bytes', '100kB')
+
+
+@unittest.skipUnless(STORIES.exists(), NO_DATA)
 class Eval(Case):
     def test_against_itself(self):
         text = self.write('text.txt', TEXT)

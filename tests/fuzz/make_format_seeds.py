@@ -140,13 +140,14 @@ DENSE = {"codec": "dense", "version": 1, "dtype": "F16"}
 INTEGER = {"codec": "int_group", "version": 1, "bits": 4, "group": 32, "scale": "f16", "zero": "constant", "zero_offset": 8}
 CSR = {"codec": "csr", "version": 1, "nonzeros": 2, "wide_index": False}
 LOWRANK = {"codec": "lowrank", "version": 1, "rank": 2, "inner": {"bits": 4, "group": 16}, "outer": {"bits": 16}}
+SIGNS = {**LOWRANK, "codec": "sign_lowrank"}
 LUT = {"codec": "lut_group", "version": 1, "bits": 2, "group": 32, "scale": "f16", "table": [-1, 0, 0.5, 1]}
 VQ = {"codec": "vq_additive", "version": 1, "vector": 4, "books": 2, "bits": 2, "group": 4, "scale": "f16"}
 TERNARY = {"codec": "ternary_dict", "version": 1, "words": 3}
 IDENTITY = {"transform": "identity", "version": 1}
 PERMUTATION = {"transform": "permutation", "version": 1}
 save("config", "manifest", json.dumps({
-    "format": "sparing", "version": 1, "oldest_reader": 1, "codings": [DENSE, INTEGER, CSR, LUT, LOWRANK, VQ, TERNARY],
+    "format": "sparing", "version": 1, "oldest_reader": 1, "codings": [DENSE, INTEGER, CSR, LUT, LOWRANK, VQ, TERNARY, SIGNS],
     "transforms": [PERMUTATION, {"transform": "hadamard", "version": 1, "block": 32}],
     "tensors": {"embed": {"shape": [40, 64], "terms": [1, 2], "sha256": "0" * 16},
                 "layers.0.attn.q": {"shape": [64, 64], "terms": [3], "input": 1, "sha256": "a" * 16},
@@ -181,3 +182,6 @@ save("safetensors", "record_vq", record(2, 4, IDENTITY, [VQ], [
 save("safetensors", "record_ternary", record(2, 4, IDENTITY, [TERNARY], [
     struct.pack("<3I", 0, 1, 3).ljust(64, b"\0") + struct.pack("<4H", 0xBC00, 0x3C00, 0xC000, 0x4000).ljust(64, b"\0") +
     struct.pack("<3H", 1, 0, 0).ljust(64, b"\0")]))
+save("safetensors", "record_sign_lowrank", record(2, 4, IDENTITY, [SIGNS], [
+    struct.pack("<2H", 5, 10).ljust(64, b"\0") + bytes(range(16)).ljust(64, b"\0") +
+    struct.pack("<2H", 0x3C00, 0x4000).ljust(64, b"\0") + struct.pack("<32H", *[0x3C00] * 32)]))

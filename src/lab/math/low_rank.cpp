@@ -155,6 +155,25 @@ Result<FactorParts> code_inner(const FactorSpec& spec, std::int64_t rank, const 
 
 }  // namespace
 
+Result<CodedFactors> code_scaled_factors(const LowRankSpec& spec, std::span<const float> scaled, std::int64_t rows,
+                                         std::span<const float> scales, const LowRank& factors, ThreadPool& pool) {
+  const auto cols = static_cast<std::int64_t>(scales.size());
+  CodedFactors coded;
+  std::vector<float> outer = factors.outer;
+  SPARING_TRY(coded.outer, code_outer(spec.outer, factors.rank, rows, outer, pool));
+  std::vector<float> inner = fitted_inner(outer, factors.rank, scaled, rows, cols, pool), weights;
+  for (std::size_t i = 0; i < inner.size(); ++i) inner[i] /= scales[i % scales.size()];
+  for (const float s : scales) weights.push_back(s * s);
+  if (spec.inner.bits == 16) {
+    SPARING_TRY(coded.inner, halves_of(inner));
+    return coded;
+  }
+  IntGrid grid = grid_of(spec.inner, factors.rank, cols);
+  round_to_nearest(grid, inner, weights, pool);
+  SPARING_TRY(coded.inner, parts_of(grid));
+  return coded;
+}
+
 Result<LowRank> best_low_rank(std::span<const float> weight, std::int64_t rows, std::int64_t cols,
                               std::span<const float> h, std::int64_t rank, ThreadPool& pool) {
   LowRank result;

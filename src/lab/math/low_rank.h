@@ -9,7 +9,7 @@
 
 #include "base/result.h"
 #include "base/thread_pool.h"
-#include "codecs/coded_weight.h"
+#include "codecs/lowrank.h"
 #include "lab/math/obq.h"
 
 namespace sparing::math {
@@ -27,6 +27,16 @@ struct LowRank {
 /// overflow.
 Result<LowRank> best_low_rank(std::span<const float> weight, std::int64_t rows, std::int64_t cols,
                               std::span<const float> h, std::int64_t rank, ThreadPool& pool);
+
+/// Factors as they will be stored.
+struct CodedFactors {
+  FactorParts outer, inner;
+};
+
+/// Of a matrix [rows, cols] whose column c has been multiplied by scales[c] > 0: the inner factor is divided by them
+/// again and both are rounded, errors of column c weighed by scales[c]^2. Errors as code_low_rank.
+Result<CodedFactors> code_scaled_factors(const LowRankSpec& spec, std::span<const float> scaled, std::int64_t rows,
+                                         std::span<const float> scales, const LowRank& factors, ThreadPool& pool);
 
 /// Codes the factors: outer is rounded, inner fitted anew to what outer has become and coded with error feedback in the
 /// metric. Error: factors too large for f16 scales.
