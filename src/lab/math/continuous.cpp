@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <map>
 
 #include "codecs/csr.h"
 #include "codecs/int_group.h"
+#include "codecs/sign_lowrank.h"
 #include "codecs/transform.h"
 #include "lab/math/simd.h"
 #include "tensor/half.h"
@@ -27,15 +29,34 @@ IntGroupSpec grouped_spec(const CodecSpec& spec) {
   return lut != nullptr ? as_int_group(*lut) : std::get<IntGroupSpec>(spec);
 }
 
+/// Of a term that is two factors.
+std::optional<LowRankSpec> factored_spec(const CodecSpec& spec) {
+  if (const auto* lowrank = std::get_if<LowRankSpec>(&spec)) return *lowrank;
+  if (const auto* signs = std::get_if<SignLowRankSpec>(&spec)) return signs->magnitude;
+  return std::nullopt;
+}
+Result<LowRankLayout> factors_of(const CodecSpec& spec, std::int64_t rows, std::int64_t cols) {
+  if (const auto* lowrank = std::get_if<LowRankSpec>(&spec)) return layout_of(*lowrank, rows, cols);
+  SPARING_TRY(const SignLowRankLayout layout, layout_of(std::get<SignLowRankSpec>(spec), rows, cols));
+  return layout.factors;
+}
+
 std::uint64_t place(std::uint64_t section, std::int64_t per_row, std::int64_t row, std::int64_t index) {
   return section + static_cast<std::uint64_t>(((row / kPanel * per_row + index) * kPanel + row % kPanel) * 2);
 }
 
 }  // namespace
 
+std::uint64_t ContinuousWeight::Factor::place(std::int64_t component, std::int64_t index) const {
+  if (spec.bits != 16) return layout.scales + static_cast<std::uint64_t>(2 * (index * rank + component));
+  const std::int64_t lane = index / kFactorLanes * rank + component;
+  return layout.codes + static_cast<std::uint64_t>(lane * layout.lane_bytes + 2 * (index % kFactorLanes));
+}
+
 struct ContinuousWeight::Scratch {
   std::vector<std::uint8_t> codes, scale_codes, minimum_codes;
   std::vector<float> values, ones, transformed;
+  std::map<std::size_t, std::vector<float>> inner;  ///< factors, decoded, by term
 };
 
 Result<ContinuousWeight> ContinuousWeight::make(const CodedWeight& weight) {
@@ -61,6 +82,14 @@ Result<ContinuousWeight> ContinuousWeight::make(const CodedWeight& weight) {
       part.scales = section(coded ? l.scale_supers : l.scales, scales, scales * weight.rows);
       if (grouped.zero == ZeroKind::f16_min) part.minima = section(l.zeros, l.groups, l.groups * weight.rows);
       if (grouped.zero == ZeroKind::coded_min) part.minima = section(l.zero_supers, l.supers, l.supers * weight.rows);
+    } else if (const auto factored = factored_spec(spec)) {
+      SPARING_TRY(const LowRankLayout l, factors_of(spec, weight.rows, weight.cols));
+      for (const bool outer : {false, true}) {
+        Factor factor{outer ? factored->outer : factored->inner, outer ? l.outer : l.inner, factored->rank,
+                      outer ? weight.rows : weight.cols, out.size_};
+        out.size_ += factor.rank * factor.each();
+        part.factors.push_back(factor);
+      }
     } else {
       continue;
     }
@@ -82,6 +111,14 @@ void ContinuousWeight::for_parameters(F f) const {
           static_cast<std::size_t>(part.scales.first + i));
       }
       continue;
+    }
+    for (const Factor& factor : part.factors) {
+      for (std::int64_t k = 0; k < factor.rank; ++k) {
+        for (std::int64_t i = 0; i < factor.each(); ++i) {
+          f(part, part.scales, 0, i, part.blob + factor.place(k, i),
+            static_cast<std::size_t>(factor.first + k * factor.each() + i));
+        }
+      }
     }
     for (const Section* section : {&part.scales, &part.minima}) {
       for (std::int64_t row = 0; row < weight_.rows; ++row) {
@@ -106,6 +143,16 @@ std::vector<float> ContinuousWeight::units() const {
   std::vector<float> units = parameters();
   for (float& unit : units) unit = std::abs(unit);
   for (const Part& part : parts_) {
+    for (const Factor& factor : part.factors) {
+      if (factor.spec.bits != 16) continue;
+      for (std::int64_t k = 0; k < factor.rank; ++k) {
+        const std::span<float> component(units.data() + factor.first + k * factor.n,
+                                         static_cast<std::size_t>(factor.n));
+        double squares = 0;
+        for (const float u : component) squares += static_cast<double>(u) * static_cast<double>(u);
+        std::ranges::fill(component, static_cast<float>(std::sqrt(squares / static_cast<double>(factor.n))));
+      }
+    }
     const auto* integer = std::get_if<IntGroupSpec>(&weight_.terms[part.term].spec);
     if (integer == nullptr || integer->zero != ZeroKind::f16_min) continue;
     const auto top = static_cast<float>((1 << integer->bits) - 1);
@@ -194,6 +241,52 @@ void ContinuousWeight::add_sparse(const Part& part, std::int64_t row, const floa
   }
 }
 
+// For a value u v (or minus that): du = sum of dw v over the row, dv = dw u; a scale's is the sum of its values' over
+// itself.
+void ContinuousWeight::add_factors(const Part& part, std::int64_t row, const float* gradient, std::span<float> sum,
+                                   Scratch& scratch) const {
+  const Factor &inner = part.factors[0], &outer = part.factors[1];
+  const std::int64_t cols = weight_.cols;
+  std::vector<float>& values = scratch.inner[part.term];
+  if (values.empty()) values = decode_factor(inner.spec, inner.layout, inner.rank, part.blob, cols);
+  if (const auto* signs = std::get_if<SignLowRankSpec>(&weight_.terms[part.term].spec)) {
+    const SignLowRankLayout layout = *layout_of(*signs, weight_.rows, cols);
+    scratch.values.resize(static_cast<std::size_t>(cols));
+    for (std::int64_t c = 0; c < cols; ++c)
+      scratch.values[static_cast<std::size_t>(c)] = is_minus(layout, part.blob, row, c) ? -gradient[c] : gradient[c];
+    gradient = scratch.values.data();
+  }
+  const Simd& lanes = simd();
+  const auto stored = [&](const Factor& factor, std::int64_t k, std::int64_t g) {
+    return f16_to_f32(load(part.blob + factor.place(k, g)));
+  };
+  float panel[kFactorLanes];
+  for (std::int64_t k = 0; k < inner.rank; ++k) {
+    decode_lanes(outer.spec, outer.layout, outer.rank, part.blob, row / kFactorLanes, k, panel);
+    const float u = panel[row % kFactorLanes];
+    const float* v = values.data() + k * cols;
+    float* by_inner = sum.data() + inner.first + k * inner.each();
+    if (inner.spec.bits == 16) {
+      for (std::int64_t c = 0; c < cols; ++c) by_inner[c] += u * gradient[c];
+    } else {
+      for (std::int64_t g = 0; g < inner.layout.groups; ++g) {
+        const std::int64_t begin = g * inner.spec.group, count = std::min<std::int64_t>(inner.spec.group, cols - begin);
+        const float scale = stored(inner, k, g);
+        if (scale != 0) by_inner[g] += u * lanes.dot(count, gradient + begin, v + begin) / scale;
+      }
+    }
+    const float by_value = lanes.dot(cols, gradient, v);
+    float* by_outer = sum.data() + outer.first + k * outer.each();
+    if (outer.spec.bits == 16) {
+      by_outer[row] += by_value;
+    } else {
+      const std::int64_t g = row / outer.spec.group;
+      const float scale = stored(outer, k, g);
+      if (scale != 0) by_outer[g] += by_value * u / scale;
+    }
+  }
+}
+
 void ContinuousWeight::add_gradient(std::int64_t row, std::int64_t count, std::span<const float> gradient,
                                     std::span<float> sum) const {
   Scratch scratch;
@@ -207,6 +300,8 @@ void ContinuousWeight::add_gradient(std::int64_t row, std::int64_t count, std::s
     for (const Part& part : parts_) {
       if (std::holds_alternative<CsrSpec>(weight_.terms[part.term].spec)) {
         add_sparse(part, row + r, by_row, sum);
+      } else if (!part.factors.empty()) {
+        add_factors(part, row + r, by_row, sum, scratch);
       } else {
         add_grouped(part, row + r, by_row, sum, scratch);
       }

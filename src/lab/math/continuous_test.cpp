@@ -94,6 +94,31 @@ TEST(Continuous, TablesSparseTermsAndTransforms) {
   check_gradient(of_terms({base}, diagonal_transform(diagonal).value()), "diagonal");
 }
 
+TEST(Continuous, FactorsWithAndWithoutSigns) {
+  const IntGroupSpec spec{.bits = 3, .groups = {.group = 32}};
+  const Term base = testing::random_term(spec, kRows, kCols, 6);
+  for (const LowRankSpec& factors : testing::lowrank_zoo(kRows, kCols)) {
+    const std::string what = describe(CodecSpec(factors));
+    check_gradient(of_terms({base, testing::random_lowrank(factors, kRows, kCols, 8)}), what);
+    check_gradient(of_terms({testing::random_sign_lowrank({factors}, kRows, kCols, 9),
+                             testing::random_sign_lowrank({factors}, kRows, kCols, 10)}),
+                   "signs, " + what);
+  }
+}
+
+TEST(Continuous, AFactorsValueMovesByItsComponentsSize) {
+  const LowRankSpec factors{.rank = 2, .inner = {16, 0}, .outer = {16, 0}};
+  const math::ContinuousWeight trained =
+      math::ContinuousWeight::make(of_terms({testing::random_lowrank(factors, kRows, kCols, 8)})).value();
+  const std::vector<float> start = trained.parameters(), units = trained.units();
+  ASSERT_EQ(start.size(), static_cast<std::size_t>(2 * (kRows + kCols)));
+  for (std::size_t i = 0; i < kCols; ++i) EXPECT_EQ(units[i], units[0]);
+  EXPECT_NE(units[0], units[kCols]);
+  double squares = 0;
+  for (std::size_t i = 0; i < kCols; ++i) squares += static_cast<double>(start[i]) * static_cast<double>(start[i]);
+  EXPECT_NEAR(units[0], std::sqrt(squares / kCols), 1e-6);
+}
+
 TEST(Continuous, StoresTheNearestF16WithinItsRange) {
   IntGroupSpec spec;
   spec.groups.group = 32;
