@@ -127,10 +127,11 @@ std::string or_default(const std::string& given, const fs::path& otherwise) {
   return given.empty() ? otherwise.string() : given;
 }
 
-/// Another build may code otherwise: what it left in the work folder is not taken over.
-Result<std::string> build_hash() {
+/// Another build may code otherwise, another device does: what they left in the work folder is not taken over.
+Result<std::string> build_hash(const std::string& device) {
   SPARING_TRY(const auto program, MappedFile::open("/proc/self/exe"));
-  return sha256_hex(program->bytes());
+  const std::string hash = sha256_hex(program->bytes());
+  return device == "cpu" ? hash : sha256_hex(std::as_bytes(std::span<const char>(hash + " " + device)));
 }
 
 Result<ClaimRunner> make_runner(const Options& o, const Session& session, const std::string& path,
@@ -145,7 +146,7 @@ Result<ClaimRunner> make_runner(const Options& o, const Session& session, const 
   ClaimOptions options;
   options.model_name = name;
   options.work = o.work.empty() ? fs::path(o.out) / ".work" : fs::path(o.work);
-  SPARING_TRY(options.build, build_hash());
+  SPARING_TRY(options.build, build_hash(o.device));
   options.any_build = o.any_build;
   for (std::int64_t i = 0; i < o.seeds; ++i)
     options.seeds.push_back(session.common.seed + static_cast<std::uint64_t>(i));
