@@ -207,6 +207,7 @@ class Run(Case):
 class Stack(Case):
     """One directory, loaded as far as some bytes go (--bytes)."""
 
+    @unittest.skipUnless(Path(BINARY).with_name('sparing-lab').exists(), 'built without the lab')
     def test_damage_falls_with_size(self):
         text, stack = self.write('text.txt', TEXT), self.folder / 'stack'
         self.ok('compress', STORIES, '--method', 'bitstack', '--param', 'blocks=8', '--calib', text, '--calib-length', '128', '--out', stack)
