@@ -46,8 +46,8 @@ void OneThreadEach::here() {
 }
 
 Error thrown_error(const std::string& operation, const std::exception& thrown) {
-  return input_error("[" + operation + "] " + first_line(thrown) +
-                     ": give it less at once (--calib-length), or another --device");
+  return resource_error("[" + operation + "] " + first_line(thrown) +
+                        ": give it less at once (--calib-length), or another --device");
 }
 
 }  // namespace sparing::lab

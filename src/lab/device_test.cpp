@@ -89,6 +89,7 @@ TEST(Device, WhatIsThrownIsAnErrorAndMemoryIsNot) {
     return 1;
   });
   ASSERT_FALSE(thrown.ok());
+  EXPECT_EQ(thrown.error().kind, ErrorKind::resource);
   EXPECT_EQ(thrown.error().message.find("[heal] out of memory: "), 0u) << thrown.error().message;
   EXPECT_THROW(static_cast<void>(lab::on_device("heal", "cpu", [](at::Device) -> Status { throw std::bad_alloc(); })),
                std::bad_alloc);
