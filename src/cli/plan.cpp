@@ -36,10 +36,10 @@ Status plan(const Options& o, const Session& session) {
   }
   SPARING_TRY(Journal journal, Journal::open(scratch ? scratch->path() / "plan" : out));
   SPARING_TRY(const ExecuteOptions execution, execution_of(o.how, session, journal.folder().parent_path()));
-  SPARING_CHECK_OK(stay_on_device(journal, execution.device));
   SPARING_TRY(const auto checkpoint, open_model(o.how.source));
   SPARING_TRY(const std::string hash, checkpoint_hash(*checkpoint));
   SPARING_TRY(const Assembler whole, Assembler::create(checkpoint, hash));
+  SPARING_CHECK_OK(stay_on_device(journal, execution.device));
   SPARING_TRY(Plan plan, make_plan(o.how, session, whole, journal, execution));
   SPARING_TRY(const Assembler assembler, assembler_for(plan.structure, whole, plan.seed, journal, execution));
   SPARING_TRY(const auto sites, bind_plan(plan, assembler.checkpoint(), hash));

@@ -2,6 +2,7 @@
 // Where libtorch computes, and how its work is spread over this process's threads.
 
 #include <c10/core/Device.h>
+#include <c10/util/Exception.h>
 
 #include <atomic>
 #include <exception>
@@ -31,8 +32,8 @@ class OneThreadEach {
   int before_;
 };
 
-/// The first line of what libtorch threw, as an error of `operation`.
-Error thrown_error(const std::string& operation, const std::exception& thrown);
+/// What libtorch threw, in a sentence, as an error of `operation`.
+Error thrown_error(const std::string& operation, const c10::Error& thrown);
 
 /// Calls body(i) for every i < n, each by one thread, so that no bit depends on how many there are. What a body throws
 /// is thrown again here, once all are done.
@@ -52,16 +53,15 @@ void each_alone(ThreadPool& pool, std::int64_t n, F&& body) {
 }
 
 /// f() -> Result or Status with a device found by its name. A device whose memory is full throws: that too comes back
-/// as an error.
+/// as an error. What is thrown on the CPU is a bug, or memory: said in one place for all commands.
 template <class F>
 auto on_device(const std::string& operation, const std::string& name, F f) -> decltype(f(at::Device(at::kCPU))) {
   const OneThreadEach settings;
   SPARING_TRY(const at::Device device, find_device(name));
   try {
     return f(device);
-  } catch (const std::bad_alloc&) {
-    throw;  // this process's memory: said in one place for all commands
-  } catch (const std::exception& thrown) {
+  } catch (const c10::Error& thrown) {
+    if (device.is_cpu()) throw;
     return thrown_error(operation, thrown);
   }
 }

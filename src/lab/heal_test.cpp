@@ -21,6 +21,7 @@ namespace sparing {
 namespace {
 
 using testing::FormulaCheckpoint;
+using testing::random_text;
 
 at::Tensor random_tensor(std::int64_t rows, std::int64_t cols, std::uint64_t seed) {
   Rng rng(seed);
@@ -132,17 +133,6 @@ std::map<std::string, CodedWeight> rounded_model(const Checkpoint& checkpoint, i
     coded.emplace(tensor.shape.name, std::move(made));
   }
   return coded;
-}
-
-std::vector<std::vector<Token>> random_text(std::int64_t count, std::int64_t length, std::int32_t vocab,
-                                            std::uint64_t seed) {
-  Rng rng(seed);
-  std::vector<std::vector<Token>> text;
-  for (std::int64_t s = 0; s < count; ++s) {
-    auto& sequence = text.emplace_back(static_cast<std::size_t>(length));
-    for (Token& token : sequence) token = static_cast<Token>(rng.below(static_cast<std::uint64_t>(vocab)));
-  }
-  return text;
 }
 
 HealProblem problem_on(const Checkpoint& checkpoint, std::int64_t tokens) {

@@ -13,16 +13,6 @@ namespace {
 
 using testing::FormulaCheckpoint;
 
-std::vector<std::vector<Token>> text(std::size_t sequences, std::size_t length, std::int32_t vocab) {
-  Rng rng(11);
-  std::vector<std::vector<Token>> all(sequences);
-  for (auto& sequence : all) {
-    for (std::size_t t = 0; t < length; ++t)
-      sequence.push_back(static_cast<Token>(rng.below(static_cast<std::uint64_t>(vocab))));
-  }
-  return all;
-}
-
 std::vector<float> logits_of(const std::shared_ptr<const Checkpoint>& checkpoint, const std::vector<Token>& tokens,
                              const std::string& site, const CodedWeight& replacement) {
   EngineOptions options;
@@ -55,7 +45,7 @@ double mean_kl(const std::vector<float>& p, const std::vector<float>& q, std::si
 TEST(Sensitivity, PredictsTheDivergenceThatSmallErrorsCause) {
   const auto checkpoint = std::make_shared<FormulaCheckpoint>(testing::tiny_config());
   const std::int32_t vocab = checkpoint->config().vocab;
-  const auto sequences = text(24, 32, vocab);
+  const auto sequences = testing::random_text(24, 32, vocab, 11);
   const auto sensitivity = measure_sensitivity(*checkpoint, sequences, 5, {.threads = 2});
   ASSERT_TRUE(sensitivity.ok()) << sensitivity.error().message;
   EXPECT_EQ(sensitivity->tokens, 24 * 32);
@@ -107,7 +97,7 @@ TEST(Sensitivity, PredictsTheDivergenceThatSmallErrorsCause) {
 
 TEST(Sensitivity, BitsDependOnSeedButNotOnThreads) {
   const FormulaCheckpoint checkpoint(testing::tiny_config());
-  const auto sequences = text(5, 16, checkpoint.config().vocab);
+  const auto sequences = testing::random_text(5, 16, checkpoint.config().vocab, 11);
   const auto one = measure_sensitivity(checkpoint, sequences, 1, {.threads = 1});
   const auto three = measure_sensitivity(checkpoint, sequences, 1, {.threads = 3});
   const auto other = measure_sensitivity(checkpoint, sequences, 2, {.threads = 1});

@@ -182,7 +182,7 @@ Status stay_on_device(Journal& journal, const std::string& device) {
                     begun = journal.note("device").value_or(cpu);
   if (begun == wanted) return {};
   if (!journal.is_new())
-    return usage_error("[compress] --device " + device + ": " + journal.folder().string() + " holds work done on " +
+    return usage_error("[journal] --device " + device + ": " + journal.folder().string() + " holds work done on " +
                        begun + ": go on there, or remove it to begin again");
   return journal.keep_note("device", wanted);
 }

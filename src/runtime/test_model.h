@@ -6,10 +6,12 @@
 #include <string>
 #include <vector>
 
+#include "base/rng.h"
 #include "codecs/int_group.h"
 #include "codecs/lowrank.h"
 #include "formats/checkpoint.h"
 #include "tensor/half.h"
+#include "text/tokenizer.h"
 
 namespace sparing::testing {
 
@@ -24,6 +26,18 @@ inline std::vector<float> uniform(const std::string& name, std::size_t count) {
     values[i] = static_cast<float>((z ^ (z >> 31)) >> 40) * 0x1.0p-24f;
   }
   return values;
+}
+
+/// Sequences of equal length; the same whatever follows.
+inline std::vector<std::vector<Token>> random_text(std::int64_t count, std::int64_t length, std::int32_t vocab,
+                                                   std::uint64_t seed) {
+  Rng rng(seed);
+  std::vector<std::vector<Token>> text;
+  for (std::int64_t s = 0; s < count; ++s) {
+    auto& sequence = text.emplace_back(static_cast<std::size_t>(length));
+    for (Token& token : sequence) token = static_cast<Token>(rng.below(static_cast<std::uint64_t>(vocab)));
+  }
+  return text;
 }
 
 /// Llama with everything that the tests vary at its plainest.
