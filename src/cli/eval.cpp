@@ -277,6 +277,8 @@ Status run_eval(const Options& options, const Session& session) {
   if (!options.reference.model.empty()) {
     EngineArgs engine = options.engine;
     engine.bytes.clear();  // of the candidates alone
+    // The model itself, not what its own 8-bit activations make of it.
+    if (engine.precision == "declared") engine.precision = "int16";
     if (!options.reference_precision.empty()) engine.precision = options.reference_precision;
     SPARING_TRY(judge.reference, load_model(options.reference, engine, session, options.context));
     JudgedModel reference = judged_from(judge.reference);
@@ -370,9 +372,11 @@ void register_eval(CLI::App& app, Session& session) {
   command->add_flag("--no-speed", options->skip_speed, "Leave the speed measurement out");
   add_engine(command, options->engine);
   add_prefix(command, options->engine);
-  command->add_option("--against-precision", options->reference_precision, "--precision of the reference, if another")
+  command
+      ->add_option("--against-precision", options->reference_precision,
+                   "--precision of the reference; unless given int16, or as --precision says for all")
       ->type_name("P")
-      ->check(CLI::IsMember({"declared", "f32"}))
+      ->check(CLI::IsMember({"declared", "int8", "int16", "f32"}))
       ->group("Engine");
   on_chosen(command, session, [options, &session] { return run_eval(*options, session); });
 }

@@ -127,6 +127,8 @@ TEST(HfConfig, RefusesByName) {
       {{{"eos_token_id", {1, "x"}}}, "eos_token_id"},
       {{{"partial_rotary_factor", 2.0}}, "partial_rotary_factor"},
       {{{"sparing_layers", {1, 2, 3}}}, "one entry for each"},
+      {{{"sparing_activation_bits", 8}}, "activation bits are 8"},
+      {{{"sparing_activation_bits", "all"}}, "sparing_activation_bits"},
       {{{"tie_word_embeddings", "yes"}}, "true or false"},
   };
   for (const auto& [patch, message] : cases) {
@@ -149,6 +151,7 @@ TEST(HfConfig, WritesWhatItReads) {
     config.eos = {2, 4};
     config.bos = -1;
     config.rms_eps = 1e-6f;
+    config.activation_bits = 16;
     EXPECT_EQ(read(json::parse(config_to_hf(config).dump())), config) << architecture;
     EXPECT_FALSE(config_to_plain_hf(config).ok());
   }
@@ -161,6 +164,8 @@ TEST(HfConfig, PlainFormFindsTheFamily) {
   config = test::small_config("llama");
   config.sliding_window = 8;
   EXPECT_EQ((*config_to_plain_hf(config))["model_type"], "mistral");
+  config.activation_bits = 16;
+  EXPECT_FALSE(config_to_plain_hf(config)->contains("sparing_activation_bits"));
   // Llama 3.2's scaling, as a GGUF holds it.
   config = test::small_config("llama");
   config.rope.theta = 500000;

@@ -262,6 +262,8 @@ Result<ModelConfig> config_from_hf(const json& object, const std::string& where)
   SPARING_CHECK_OK(read_rope(fields, config));
   SPARING_CHECK_OK(read_window(fields, config));
   SPARING_CHECK_OK(read_biases(fields, config));
+  SPARING_TRY(const auto activation_bits, fields.integer("sparing_activation_bits", 0));
+  config.activation_bits = static_cast<std::int32_t>(activation_bits);
   SPARING_TRY(config.tied_head, fields.boolean("tie_word_embeddings", false));
   SPARING_TRY(config.bos, read_id(fields, "bos_token_id"));
   SPARING_TRY(config.pad, read_id(fields, "pad_token_id"));

@@ -19,7 +19,7 @@ bool says_tied(const nlohmann::json& json);
 
 /// config.json that config_from_hf reads back equal, and that transformers loads when `plain` is possible. What
 /// Hugging Face has no key for is written under "sparing_..." keys: layers of different widths, rope divisors, biases
-/// that the architecture does not have.
+/// that the architecture does not have, activation bits.
 nlohmann::json config_to_hf(const ModelConfig& config);
 /// The same, for other tools: the model type is chosen by features, and what transformers could not hold is an error
 /// (per-layer widths, rope divisors that are not llama3's).

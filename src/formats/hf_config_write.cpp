@@ -130,6 +130,7 @@ json config_to_hf(const ModelConfig& c) {
     for (const float d : c.rope.divisors) divisors.push_back(shortest(d));
     out["sparing_rope_divisors"] = divisors;
   }
+  if (c.activation_bits != 0) out["sparing_activation_bits"] = c.activation_bits;
   if (!expressible(c)) {
     out["sparing_features"] = {{"qkv_bias", c.qkv_bias},
                                {"o_bias", c.o_bias},
@@ -142,6 +143,7 @@ json config_to_hf(const ModelConfig& c) {
 
 Result<json> config_to_plain_hf(const ModelConfig& config) {
   ModelConfig c = config;
+  c.activation_bits = 0;  // others' own affair
   const auto refuse = [](const std::string& what) {
     return usage_error("[export] " + what + ", which transformers cannot hold: export GGUF or a Sparing directory");
   };

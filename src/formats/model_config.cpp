@@ -63,6 +63,9 @@ Status validate(const ModelConfig& config) {
   }
   SPARING_CHECK_OK(positive("RMS norm epsilon", config.rms_eps));
   SPARING_CHECK_OK(validate_rope(config.rope, config.head_dim));
+  if (config.activation_bits != 0 && config.activation_bits != 16) {
+    return input_error("[config] activation bits are " + std::to_string(config.activation_bits) + ": must be 0 or 16");
+  }
   SPARING_CHECK_OK(in_range("sliding window", config.sliding_window, 0, kMaxContext));
   SPARING_CHECK_OK(in_range("beginning-of-text token", config.bos, -1, config.vocab - 1));
   SPARING_CHECK_OK(in_range("padding token", config.pad, -1, config.vocab - 1));

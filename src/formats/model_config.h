@@ -37,6 +37,8 @@ struct ModelConfig {
   std::int32_t sliding_window = 0;  ///< 0: full attention
   bool tied_head = false;           ///< the head is the embedding
   bool qkv_bias = false, o_bias = false, mlp_bias = false, qk_norm = false;
+  /// 16: what codes are multiplied with, all of them (Op::activation_bits); 0: what the graph says of each.
+  std::int32_t activation_bits = 0;
   std::int32_t bos = -1, pad = -1;
   std::vector<std::int32_t> eos;  ///< every token that ends a text
 

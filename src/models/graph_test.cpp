@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 
@@ -79,6 +80,23 @@ TEST(Graph, NamesWhatTheConfigAsksFor) {
   EXPECT_TRUE(names.count("layers.1.attn.k.bias"));
   EXPECT_TRUE(names.count("layers.1.attn.k_norm"));
   EXPECT_FALSE(names.count("layers.1.attn.o.bias"));
+}
+
+TEST(Graph, TheConfigMayAskForWideActivationsEverywhere) {
+  ModelConfig config = small("llama");
+  const auto narrowest = [&] {
+    std::int32_t least = 16;
+    const ModelGraph model = build_graph(config).value();
+    for (const Graph* graph : {&model.embed, &model.blocks[0], &model.blocks[1], &model.head}) {
+      for (const Op& op : graph->ops) {
+        if (op.kind == OpKind::linear) least = std::min({least, op.activation_bits, op.activation_bits_few});
+      }
+    }
+    return least;
+  };
+  EXPECT_EQ(narrowest(), 8);
+  config.activation_bits = 16;
+  EXPECT_EQ(narrowest(), 16);
 }
 
 TEST(Graph, UnknownArchitectureIsRefusedWithTheKnownOnes) {

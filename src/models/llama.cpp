@@ -1,5 +1,7 @@
 #include "models/llama.h"
 
+#include <algorithm>
+
 namespace sparing {
 namespace {
 
@@ -65,6 +67,8 @@ class Builder {
   Value linear(Value x, const char* site, std::int32_t width, bool bias, std::int32_t activation_bits = 8,
                std::int32_t activation_bits_few = 8) {
     const std::string name = prefix_ + site;
+    activation_bits = std::max(activation_bits, config_.activation_bits);
+    activation_bits_few = std::max(activation_bits_few, config_.activation_bits);
     return add({.kind = OpKind::linear,
                 .inputs = {x},
                 .site = name,

@@ -33,6 +33,7 @@ SparingModel Assembler::model(const Plan& plan, std::vector<std::pair<std::strin
   SparingModel model = shared_;
   model.weights = std::move(weights);
   model.recipe_json = recipe_json(plan);
+  model.config.activation_bits = plan.activation_bits;
   return model;
 }
 

@@ -96,6 +96,17 @@ Status detect_params(Plan& plan, const Checkpoint& checkpoint) {
   return {};
 }
 
+/// Nothing, or next to it, is lost but what 8-bit activations would lose.
+bool is_recoded(const std::vector<BoundSite>& sites) {
+  const auto recodes = [](const BoundSite& site) { return site.method != nullptr && site.method->finds_rate; };
+  const auto kept = [](const BoundSite& site) {
+    if (site.method == nullptr) return true;
+    return site.site.role != SiteRole::linear && has_param(*site.method, "bits") && site.params.integer("bits") == 8;
+  };
+  return std::ranges::any_of(sites, recodes) &&
+         std::ranges::all_of(sites, [&](const BoundSite& site) { return recodes(site) || kept(site); });
+}
+
 }  // namespace
 
 Result<std::pair<std::string, std::string>> parse_param(std::string_view text) {
@@ -151,6 +162,7 @@ Result<Plan> compose_plan(const ComposeRequest& request, const Checkpoint& check
   }
   SPARING_CHECK_OK(detect_params(plan, checkpoint));
   SPARING_TRY(const auto bound, bind_plan(plan, checkpoint, model_hash));
+  if (is_recoded(bound)) plan.activation_bits = 16;
   if (std::ranges::none_of(bound, &BoundSite::calibrates)) plan.calibration = {};
   return plan;
 }

@@ -21,8 +21,9 @@ namespace {
 
 using Weights = std::map<std::string, CodedWeight, std::less<>>;
 
-EngineOptions options_with(const Weights& weights, std::int64_t context, int threads) {
+EngineOptions options_with(const Weights& weights, std::int64_t context, int threads, int activation_bits) {
   EngineOptions options;
+  if (activation_bits == 16) options.precision = kernels::Precision::int16;
   options.threads = threads;
   options.context = context;
   options.override_weight = [&](const std::string& name) -> const CodedWeight* {
@@ -55,14 +56,16 @@ Result<std::unique_ptr<DamageMeter>> DamageMeter::create(std::shared_ptr<const C
                                                          std::shared_ptr<const Checkpoint> checkpoint,
                                                          std::span<const Token> text, std::int64_t context,
                                                          std::int64_t windows, Token bos, int threads,
-                                                         const std::filesystem::path& folder) {
+                                                         const std::filesystem::path& folder, int activation_bits) {
   auto meter = std::make_unique<DamageMeter>();
   SPARING_TRY(meter->windows_, make_windows(text, context, windows, bos));
   meter->threads_ = threads;
+  meter->activation_bits_ = activation_bits;
   meter->checkpoint_ = std::move(checkpoint);
   EngineOptions options;
   options.threads = threads;
   options.context = context;
+  options.precision = kernels::Precision::int16;
   const Weights none;
   const LetGo afterwards(original, none);
   SPARING_TRY(const auto engine, Engine::load(original, options));
@@ -71,13 +74,14 @@ Result<std::unique_ptr<DamageMeter>> DamageMeter::create(std::shared_ptr<const C
   return meter;
 }
 
-Result<double> decode_seconds(std::shared_ptr<const Checkpoint> checkpoint, const Weights& weights, int threads) {
+Result<double> decode_seconds(std::shared_ptr<const Checkpoint> checkpoint, const Weights& weights, int threads,
+                              int activation_bits) {
   // Many short rounds: on a machine that others use too, one undisturbed tenth of a second is likelier than half of
   // one.
   constexpr std::int64_t kPrompt = 8, kTokens = 24, kRounds = 12;
   const std::int64_t context = std::min<std::int64_t>(checkpoint->config().context, 128);
   const LetGo afterwards(checkpoint, weights);
-  SPARING_TRY(const auto engine, Engine::load(checkpoint, options_with(weights, context, threads)));
+  SPARING_TRY(const auto engine, Engine::load(checkpoint, options_with(weights, context, threads, activation_bits)));
   const std::vector<Token> prompt = arbitrary_tokens(kPrompt, engine->config().vocab);
   engine->settle();
   SPARING_CHECK_OK(measure_speed(*engine, prompt, 4));
@@ -91,7 +95,7 @@ Result<double> decode_seconds(std::shared_ptr<const Checkpoint> checkpoint, cons
 }
 
 Result<Estimate> DamageMeter::kl(const Weights& weights, std::int64_t windows) const {
-  const EngineOptions options = options_with(weights, windows_.context, threads_);
+  const EngineOptions options = options_with(weights, windows_.context, threads_, activation_bits_);
   const LetGo afterwards(checkpoint_, weights);
   SPARING_TRY(const auto engine, Engine::load(checkpoint_, options));
   EngineLogits logits(*engine);

@@ -97,6 +97,11 @@ TEST_F(ExecuteTest, RecodesWhatLiesOnAGridAndRefusesWhatDoesNot) {
     EXPECT_EQ(*site_values(**coded, choice.site), *site_values(**recoded, choice.site)) << choice.site;
   }
   EXPECT_LE((*recoded)->total_bytes(), (*coded)->total_bytes() + 4096) << "the recipe is a little longer";
+  EXPECT_EQ((*coded)->config().activation_bits, 0);
+  EXPECT_EQ((*recoded)->config().activation_bits, 16) << "nothing else is lost";
+  assembler_ = std::make_unique<Assembler>(Assembler::create(*recoded, kHash).value());
+  ASSERT_TRUE(run(plan("2"), folder_ / "again").ok());
+  EXPECT_EQ(open_checkpoint((folder_ / "again").string()).value()->config().activation_bits, 0);
 }
 
 TEST_F(ExecuteTest, TheDirectoryHasThePredictedBytesAndReadsBack) {

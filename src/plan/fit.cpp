@@ -24,12 +24,13 @@ namespace {
 
 using Table = PriceTable;
 
-constexpr std::int64_t kSensitivityTokens = 4096, kSurveyTokens = 8192;
 constexpr std::int64_t kSampleWindows = 4;
 /// A finished model may miss the speed by a tenth; drafts must be half as near.
 constexpr double kTimeTolerance = 1.05;
 /// What final coding leaves of the drafts' damage: of SmolLM2's twin at 50 MB .488 of .631 on held-out text.
 constexpr double kFinalShare = 0.8;
+/// Expected of weights; activations in 8 bits cost SmolLM2 .0024.
+constexpr double kCloseDamage = 0.002;
 constexpr std::size_t kNeighbours = 2;
 constexpr std::size_t kStates = 20'000, kSampleStates = 1'000;  ///< of the dynamic program
 
@@ -59,6 +60,10 @@ class Fit {
     SPARING_CHECK_OK(time_options());
     SPARING_CHECK_OK(measure_structure());
     SPARING_TRY(Choice choice, allocate(surveyed()));
+    if (damage_of(surveyed(), choice) < kCloseDamage) {
+      log_info("[fit] hardly anything is lost: activations are to be in 16 bits");
+      activation_bits_ = 16;
+    }
     SPARING_CHECK_OK(anchor_estimates(choice));
     SPARING_TRY(choice, allocate(surveyed()));
     SPARING_CHECK_OK(code(choice));
@@ -98,6 +103,7 @@ class Fit {
     Plan plan = plan_with(request_, assembler_, sites_, chosen);
     SPARING_TRY(const auto sites, bind_plan(plan, checkpoint_, assembler_.model_hash()));
     if (std::ranges::none_of(sites, &BoundSite::calibrates)) plan.calibration = {};
+    plan.activation_bits = activation_bits_;
     state_budgets(plan, request_.budgets);
     SPARING_CHECK_OK(assembler_.predict(plan, sites));
     return plan;
@@ -241,8 +247,8 @@ class Fit {
     for (const std::size_t o : choice) what += ' ' + std::to_string(o);
     what = short_hash(what);
     if (const auto known = measured_.find(what)) return *known;
-    SPARING_TRY(const double seconds,
-                decode_seconds(assembler_.checkpoint_ptr(), database_.weights(sites_, choice), options_.threads));
+    SPARING_TRY(const double seconds, decode_seconds(assembler_.checkpoint_ptr(), database_.weights(sites_, choice),
+                                                     options_.threads, activation_bits_));
     SPARING_CHECK_OK(measured_.keep(what, seconds));
     return seconds;
   }
@@ -297,8 +303,9 @@ class Fit {
     const Token bos = tokenizer->adds_bos() ? tokenizer->bos() : -1;
     const std::int64_t context = request_.base.calibration.length;
     const std::int64_t windows = meter_windows(checkpoint_.config().vocab, context);
-    SPARING_TRY(meter_, DamageMeter::create(assembler_.original_ptr(), assembler_.checkpoint_ptr(), text_.held_out,
-                                            context, windows, bos, options_.threads, journal_.folder()));
+    SPARING_TRY(meter_,
+                DamageMeter::create(assembler_.original_ptr(), assembler_.checkpoint_ptr(), text_.held_out, context,
+                                    windows, bos, options_.threads, journal_.folder(), activation_bits_));
     return {};
   }
 
@@ -437,6 +444,7 @@ class Fit {
   Measurements measured_;
   std::vector<SurveyedSite> sites_;
   std::vector<std::vector<double>> times_;  ///< nanoseconds by site and option, as in the table in use
+  std::int32_t activation_bits_ = 0;        ///< of the finished model, as in Plan
   double taken_out_ = 0;                    ///< KL of what structure left, uncoded
   double besides_products_ = 0;             ///< nanoseconds a token, learnt from drafts
   std::uint64_t overhead_ = 0;              ///< what the cheapest plan's directory has besides its sites

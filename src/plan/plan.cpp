@@ -41,6 +41,7 @@ std::string recipe_json(const Plan& plan) {
   }
   if (plan.structure) recipe["structure"] = structure_recipe(*plan.structure);
   if (plan.heal) recipe["heal"] = heal_recipe(*plan.heal);
+  if (plan.activation_bits != 0) recipe["activation_bits"] = plan.activation_bits;
   recipe["choices"] = std::move(choices);
   return recipe.dump(-1, ' ', false, Json::error_handler_t::replace);
 }

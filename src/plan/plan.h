@@ -106,6 +106,9 @@ struct Plan {
   std::optional<double> damage;            ///< KL of the whole plan on the calibration text, where measured
   std::int64_t context = 0;  ///< positions that a budget of ram is for; 0: what the runtime takes by itself
   Forecast forecast = {};    ///< of a plan that a solver made
+  /// 16: what the finished model's codes are multiplied with (ModelConfig::activation_bits), where weights lose less
+  /// than activations in 8 bits would.
+  std::int32_t activation_bits = 0;
   bool operator==(const Plan&) const = default;
 };
 

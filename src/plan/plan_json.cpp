@@ -244,6 +244,7 @@ std::string plan_to_json(const Plan& plan) {
   if (plan.heal) text += line("heal", heal_to_json(*plan.heal));
   text += line("totals", totals);
   if (plan.context > 0) text += line("context", plan.context);
+  if (plan.activation_bits != 0) text += line("activation_bits", plan.activation_bits);
   if (!plan.forecast.values.empty()) text += line("forecast", to_json(plan.forecast));
   text += " \"sites\": [";
   for (std::size_t i = 0; i < plan.sites.size(); ++i) {
@@ -288,9 +289,9 @@ Result<Plan> plan_from_json(std::string_view text) {
   if (version != kPlanVersion) {
     return plan_error("version", std::to_string(version) + " is unknown: this build reads version 1");
   }
-  SPARING_CHECK_OK(
-      check_fields(root, "top level", {"version", "model_hash", "sites"},
-                   {"model", "seed", "budgets", "calibration", "structure", "heal", "totals", "context", "forecast"}));
+  SPARING_CHECK_OK(check_fields(root, "top level", {"version", "model_hash", "sites"},
+                                {"model", "seed", "budgets", "calibration", "structure", "heal", "totals", "context",
+                                 "forecast", "activation_bits"}));
   Plan plan;
   SPARING_TRY(plan.model_hash, text_of(root["model_hash"], "model_hash"));
   if (root.contains("model")) {
@@ -313,6 +314,11 @@ Result<Plan> plan_from_json(std::string_view text) {
   }
   if (root.contains("context")) {
     SPARING_TRY(plan.context, tokens_of(root["context"], "context"));
+  }
+  if (root.contains("activation_bits")) {
+    SPARING_TRY(const std::int64_t bits, tokens_of(root["activation_bits"], "activation_bits"));
+    if (bits != 0 && bits != 16) return plan_error("activation_bits", std::to_string(bits) + ": 16, or 0 for none");
+    plan.activation_bits = static_cast<std::int32_t>(bits);
   }
   if (root.contains("forecast")) {
     SPARING_TRY(plan.forecast, forecast_from_json(root["forecast"]));

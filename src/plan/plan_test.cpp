@@ -38,6 +38,9 @@ TEST(Plan, RoundTripsThroughJson) {
   ASSERT_TRUE(read.ok()) << read.error().message;
   EXPECT_EQ(*read, plan);
   EXPECT_EQ(plan_to_json(*read), plan_to_json(plan));
+  Plan wide = plan;
+  wide.activation_bits = 16;
+  EXPECT_EQ(plan_from_json(plan_to_json(wide)).value(), wide);
 }
 
 TEST(Plan, IsWrittenForEditing) {
@@ -71,6 +74,7 @@ TEST(Plan, HashFollowsWhatDecidesTheOutputAndNothingElse) {
   EXPECT_TRUE(changed([](Plan& p) { p.calibration.tokens = 4097; }));
   EXPECT_TRUE(changed([](Plan& p) { p.sites[2].params[0].second = "3"; }));
   EXPECT_TRUE(changed([](Plan& p) { p.sites[2].method = "rtn"; }));
+  EXPECT_TRUE(changed([](Plan& p) { p.activation_bits = 16; }));
   EXPECT_TRUE(changed([](Plan& p) { p.structure = StructureSpec{"ziplm", {}, p.calibration, {{2, 64, -1, false}}}; }));
 }
 
@@ -107,6 +111,7 @@ TEST(Plan, RefusesWhatIsWrongByName) {
            {"\"length\":128", "\"length\":0", "length 0"},
            {"\"self\":false", "\"self\":true", "exclude each other"},
            {kText.c_str(), "xyz", "not a SHA-256"},
+           {"\"seed\": 7", "\"seed\": 7, \"activation_bits\": 8", "activation_bits: 8"},
            {"\"sites\": [", "\"sites\": 5, \"x\": [", "unknown field"},
        }) {
     const auto read = plan_from_json(with(good, h.from, h.to));

@@ -10,6 +10,9 @@
 
 namespace sparing {
 
+/// Of calibration text: what sensitivities are measured on, what the original is surveyed on.
+inline constexpr std::int64_t kSensitivityTokens = 4096, kSurveyTokens = 8192;
+
 /// A site with what may be done there and the damage that is expected of each.
 struct SurveyedSite {
   SiteInfo site;
