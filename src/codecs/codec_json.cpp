@@ -34,6 +34,14 @@ void put_groups(Json& json, const GroupSpec& g) {
   if (g.super != 0) json["super"] = g.super;
 }
 
+void put_codes(Json& json, const IntGroupSpec& s) {
+  json["bits"] = s.bits;
+  put_groups(json, s.groups);
+  json["zero"] = kZeros[static_cast<std::size_t>(s.zero)];
+  if (s.zero == ZeroKind::constant) json["zero_offset"] = s.zero_offset;
+  if (s.zero_bits != 0) json["zero_bits"] = s.zero_bits;
+}
+
 Json factor_json(const FactorSpec& s) {
   Json json = {{"bits", s.bits}};
   if (s.group != 0) json["group"] = s.group;
@@ -175,11 +183,10 @@ Json spec_to_json(const CodecSpec& spec) {
   if (const auto* dense = std::get_if<DenseSpec>(&spec)) {
     json["dtype"] = name_of(dense->dtype);
   } else if (const auto* integer = std::get_if<IntGroupSpec>(&spec)) {
-    json["bits"] = integer->bits;
-    put_groups(json, integer->groups);
-    json["zero"] = kZeros[static_cast<std::size_t>(integer->zero)];
-    if (integer->zero == ZeroKind::constant) json["zero_offset"] = integer->zero_offset;
-    if (integer->zero_bits != 0) json["zero_bits"] = integer->zero_bits;
+    put_codes(json, *integer);
+  } else if (const auto* some = std::get_if<IntRowsSpec>(&spec)) {
+    json["count"] = some->count;
+    put_codes(json, some->codes);
   } else if (const auto* lut = std::get_if<LutGroupSpec>(&spec)) {
     json["bits"] = lut->bits;
     put_groups(json, lut->groups);
@@ -207,7 +214,8 @@ Result<CodecSpec> spec_from_json(const Json& json) {
   const auto codec = json.find("codec");
   const std::string name = codec != json.end() && codec->is_string() ? codec->get<std::string>() : "";
   const bool known = name == "dense" || name == "int_group" || name == "lut_group" || name == "csr" ||
-                     name == "lowrank" || name == "vq_additive" || name == "ternary_dict" || name == "sign_lowrank";
+                     name == "lowrank" || name == "vq_additive" || name == "ternary_dict" || name == "sign_lowrank" ||
+                     name == "int_rows";
   Fields f(json, known ? name : "codec");
   f.text("codec");
   const std::int64_t version = f.integer("version", 0, 1 << 30);
@@ -223,13 +231,14 @@ Result<CodecSpec> spec_from_json(const Json& json) {
     if (!type) return input_error("[dense] dtype " + shown(dtype) + ": not known");
     return finish(DenseSpec{*type});
   }
-  if (name == "int_group") {
+  if (name == "int_group" || name == "int_rows") {
     IntGroupSpec s;
     s.bits = f.small("bits");
     s.groups = f.groups();
     s.zero = f.one_of<ZeroKind>("zero", kZeros);
     s.zero_offset = s.zero == ZeroKind::constant ? f.small("zero_offset") : 0;
     s.zero_bits = f.small("zero_bits", false);
+    if (name == "int_rows") return finish(IntRowsSpec{f.integer("count", 1, 0xFFFFFFFFll), s});
     return finish(s);
   }
   if (name == "lut_group") {
@@ -264,7 +273,7 @@ Result<CodecSpec> spec_from_json(const Json& json) {
   if (name == "ternary_dict") return finish(TernaryDictSpec{f.integer("words", 0, 0xFFFFFFFFll)});
   return input_error("[codec] " + shown(name) +
                      ": not known; this reader knows dense, int_group, lut_group, csr, lowrank, vq_additive, "
-                     "ternary_dict, sign_lowrank");
+                     "ternary_dict, sign_lowrank, int_rows");
 }
 
 Json transform_to_json(const Transform& transform) {

@@ -8,6 +8,7 @@
 #include "codecs/csr.h"
 #include "codecs/dense.h"
 #include "codecs/int_group.h"
+#include "codecs/int_rows.h"
 #include "codecs/lowrank.h"
 #include "codecs/sign_lowrank.h"
 #include "codecs/ternary_dict.h"
@@ -111,6 +112,21 @@ std::string describe_groups(const GroupSpec& g) {
   return text + " s" + std::to_string(g.scale_bits) + "/" + std::to_string(g.super);
 }
 
+std::string describe_codes(const IntGroupSpec& s) {
+  const std::string text = std::to_string(s.bits) + "b" + describe_groups(s.groups);
+  switch (s.zero) {
+    case ZeroKind::constant:
+      return text + " z" + std::to_string(s.zero_offset);
+    case ZeroKind::integer:
+      return text + " zi" + std::to_string(s.zero_bits);
+    case ZeroKind::f16_min:
+      return text + " min";
+    case ZeroKind::coded_min:
+      return text + " min" + std::to_string(s.zero_bits) + "/" + std::to_string(s.groups.super);
+  }
+  return text;
+}
+
 }  // namespace
 
 bool same_form(const CodecSpec& a, const CodecSpec& b) {
@@ -121,8 +137,8 @@ bool same_form(const CodecSpec& a, const CodecSpec& b) {
 }
 
 std::string codec_name(const CodecSpec& spec) {
-  static constexpr const char* kNames[] = {"dense",   "int_group",   "lut_group",    "csr",
-                                           "lowrank", "vq_additive", "ternary_dict", "sign_lowrank"};
+  static constexpr const char* kNames[] = {"dense",       "int_group",    "lut_group",    "csr",     "lowrank",
+                                           "vq_additive", "ternary_dict", "sign_lowrank", "int_rows"};
   return kNames[spec.index()];
 }
 
@@ -130,20 +146,8 @@ std::string describe(const CodecSpec& spec) {
   return std::visit(
       Overloaded{
           [](const DenseSpec& s) { return "dense " + std::string(name_of(s.dtype)); },
-          [](const IntGroupSpec& s) {
-            std::string text = "int_group " + std::to_string(s.bits) + "b" + describe_groups(s.groups);
-            switch (s.zero) {
-              case ZeroKind::constant:
-                return text + " z" + std::to_string(s.zero_offset);
-              case ZeroKind::integer:
-                return text + " zi" + std::to_string(s.zero_bits);
-              case ZeroKind::f16_min:
-                return text + " min";
-              case ZeroKind::coded_min:
-                return text + " min" + std::to_string(s.zero_bits) + "/" + std::to_string(s.groups.super);
-            }
-            return text;
-          },
+          [](const IntGroupSpec& s) { return "int_group " + describe_codes(s); },
+          [](const IntRowsSpec& s) { return "int_rows " + std::to_string(s.count) + " " + describe_codes(s.codes); },
           [](const LutGroupSpec& s) { return "lut_group " + std::to_string(s.bits) + "b" + describe_groups(s.groups); },
           [](const CsrSpec& s) { return "csr " + std::to_string(s.nonzeros) + (s.wide_index ? " u32" : " u16"); },
           [](const LowRankSpec& s) { return "lowrank" + describe_lowrank(s); },
@@ -166,6 +170,11 @@ Status validate(const CodecSpec& spec, std::int64_t rows, std::int64_t cols) {
                    return input_error("[dense] dtype " + std::string(name_of(s.dtype)) + ": must be F32, F16 or BF16");
                  },
                  [](const IntGroupSpec& s) { return validate_int_group(s); },
+                 [&](const IntRowsSpec& s) -> Status {
+                   if (s.count < 1 || s.count > std::min<std::int64_t>(rows, 0xFFFFFFFFll))
+                     return out_of_range("int_rows", "count", s.count, "1 to the matrix's rows");
+                   return validate_int_group(s.codes);
+                 },
                  [](const LutGroupSpec& s) { return validate_lut_group(s); },
                  [](const VqAdditiveSpec& s) { return validate_vq_additive(s); },
                  [](const TernaryDictSpec& s) -> Status {
@@ -223,6 +232,8 @@ void forget(const CodedWeight& weight) {
 Status validate(const CodedWeight& w, bool deep) {
   if (w.terms.empty() || w.terms.size() > 16)
     return out_of_range("weight", "terms", static_cast<std::int64_t>(w.terms.size()), "1 to 16");
+  if (std::holds_alternative<IntRowsSpec>(w.terms.front().spec))
+    return input_error("[int_rows] is the first term: the rows that it has not need one before it");
   SPARING_CHECK_OK(validate(w.input, w.cols, deep));
   for (const Term& term : w.terms) {
     SPARING_TRY(const std::uint64_t size, blob_bytes(term.spec, w.rows, w.cols));
@@ -248,6 +259,7 @@ Status validate(const CodedWeight& w, bool deep) {
                      SPARING_TRY(const IntGroupLayout layout, layout_of(s, w.rows, w.cols));
                      return validate_scales(s, layout, term.blob.bytes);
                    },
+                   [&](const IntRowsSpec& s) { return validate_int_rows(s, w.rows, w.cols, term.blob.bytes, deep); },
                    [&](const LowRankSpec& s) {
                      return deep ? validate_lowrank_values(s, w.rows, w.cols, term.blob.bytes) : Status();
                    },
@@ -269,6 +281,11 @@ void decode_term(const Term& term, std::int64_t rows, std::int64_t cols, std::in
     const CsrLayout layout = *layout_of(*csr, rows, cols);
     if (first) std::fill_n(out, count * cols, 0.0f);
     for (std::int64_t r = 0; r < count; ++r) add_csr_row(*csr, layout, blob, row + r, out + r * cols);
+    return;
+  }
+  if (const auto* some = std::get_if<IntRowsSpec>(&term.spec)) {
+    if (first) std::fill_n(out, count * cols, 0.0f);
+    add_int_rows(*some, rows, cols, blob, row, count, out);
     return;
   }
   if (const auto* lowrank = std::get_if<LowRankSpec>(&term.spec)) {

@@ -1,7 +1,7 @@
 #pragma once
 // How a weight is stored: a sum of coded terms over a transformed input,
 //     y = sum_t term_t * T(x),
-// at most one dense-coded base (dense, int_group, lut_group, ...) plus sparse (csr) plus low-rank parts.
+// at most one dense-coded base (dense, int_group, lut_group, ...) plus sparse (csr, int_rows) plus low-rank parts.
 // Methods emit these, kernels compute with them, formats store them; this file is all that the three share.
 
 #include <cstdint>
@@ -112,8 +112,16 @@ struct SignLowRankSpec {
   bool operator==(const SignLowRankSpec&) const = default;
 };
 
+/// Some rows in integer codes, the others zero: rows of another term that get more bits. Never a weight's first term.
+/// Activations as for int_group. Stored layout: int_rows.h.
+struct IntRowsSpec {
+  std::int64_t count = 1;  ///< 1 .. rows
+  IntGroupSpec codes = {};
+  bool operator==(const IntRowsSpec&) const = default;
+};
+
 using CodecSpec = std::variant<DenseSpec, IntGroupSpec, LutGroupSpec, CsrSpec, LowRankSpec, VqAdditiveSpec,
-                               TernaryDictSpec, SignLowRankSpec>;
+                               TernaryDictSpec, SignLowRankSpec, IntRowsSpec>;
 
 struct Term {
   CodecSpec spec;
@@ -143,7 +151,7 @@ struct CodedWeight {
 
 /// Equal, but for what only a weight's values decide: the entries of a lut_group's table, the words of a ternary_dict.
 bool same_form(const CodecSpec& a, const CodecSpec& b);
-/// "dense", "int_group", "lut_group", "csr", "lowrank", "vq_additive", "ternary_dict", "sign_lowrank".
+/// "dense", "int_group", "lut_group", "csr", "lowrank", "vq_additive", "ternary_dict", "sign_lowrank", "int_rows".
 std::string codec_name(const CodecSpec& spec);
 /// "int_group 4b g64 f16 z4", for tables and messages.
 std::string describe(const CodecSpec& spec);

@@ -6,6 +6,7 @@
 #include "base/rng.h"
 #include "codecs/csr.h"
 #include "codecs/int_group.h"
+#include "codecs/int_rows.h"
 #include "codecs/lowrank.h"
 #include "codecs/sign_lowrank.h"
 #include "codecs/ternary_dict.h"
@@ -61,6 +62,14 @@ Term random_term(const Spec& s, std::int64_t rows, std::int64_t cols, std::uint6
   } else {
     return *pack(s, rows, cols, random_parts(s, rows, cols, rng));
   }
+}
+
+/// Every third row.
+inline Term random_int_rows(const IntGroupSpec& s, std::int64_t rows, std::int64_t cols, std::uint64_t seed) {
+  Rng rng(seed);
+  std::vector<std::uint32_t> index;
+  for (std::int64_t r = (rows - 1) % 3; r < rows; r += 3) index.push_back(static_cast<std::uint32_t>(r));
+  return *pack_int_rows(s, rows, cols, index, random_parts(s, static_cast<std::int64_t>(index.size()), cols, rng));
 }
 
 inline Term random_csr(std::int64_t rows, std::int64_t cols, double density, std::uint64_t seed) {

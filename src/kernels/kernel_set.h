@@ -52,6 +52,14 @@ struct IntWeight {
   const std::int32_t* segment_starts;  ///< quads: [blocks + 1] indices into the list
 };
 
+/// An int_rows weight: `codes` is that of its rows alone.
+struct RowsWeight {
+  IntWeight codes;
+  std::uint64_t codes_at;  ///< in the term's blob
+  const std::byte* index;  ///< u32 [codes.rows]
+  std::int64_t panels() const { return (codes.rows + kPanelRows - 1) / kPanelRows; }
+};
+
 struct DenseWeight {
   DType dtype;
   std::int64_t rows, cols;

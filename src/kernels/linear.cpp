@@ -5,6 +5,7 @@
 #include <cmath>
 #include <variant>
 
+#include "codecs/int_rows.h"
 #include "codecs/vq_additive.h"
 #include "kernels/isa.h"
 #include "kernels/prepared.h"
@@ -83,6 +84,29 @@ Status Linear::Impl::add_vq(const Term& term, IntWeight& w) {
   return {};
 }
 
+Status Linear::Impl::add_rows(const Term& term, Precision precision) {
+  const auto& spec = std::get<IntRowsSpec>(term.spec);
+  SPARING_TRY(const IntRowsLayout layout, layout_of(spec, weight.rows, weight.cols));
+  RowsWeight w{};
+  w.codes_at = layout.codes;
+  w.index = term.blob.bytes.data() + layout.index;
+  w.codes.spec = spec.codes;
+  w.codes.layout = layout.of_codes;
+  w.codes.rows = spec.count;
+  w.codes.cols = weight.cols;
+  w.codes.table_unit = 1;
+  w.codes.blob = term.blob.bytes.data() + layout.codes;
+  if (precision == Precision::f32) {
+    needs_f32 = true;
+  } else {
+    (precision == Precision::int8 ? needs_q8 : needs_q16) = true;
+  }
+  cut_segments(w.codes);
+  row_panels += w.panels();
+  terms.emplace_back(w);
+  return {};
+}
+
 Status Linear::Impl::add(const Term& term, Precision precision) {
   const std::int64_t rows = weight.rows, cols = weight.cols;
   if (const auto* dense = std::get_if<DenseSpec>(&term.spec)) {
@@ -121,6 +145,7 @@ Status Linear::Impl::add(const Term& term, Precision precision) {
                                   {s.outer, layout.factors.outer, s.rank, rows, blob}});
     return {};
   }
+  if (std::holds_alternative<IntRowsSpec>(term.spec)) return add_rows(term, precision);
   const auto* lut = std::get_if<LutGroupSpec>(&term.spec);
   const auto* vq = std::get_if<VqAdditiveSpec>(&term.spec);
   IntWeight w{};
@@ -157,7 +182,10 @@ Result<Linear> Linear::prepare(CodedWeight weight, Precision precision) {
   Impl& impl = *linear.impl_;
   impl.weight = std::move(weight);
   impl.kernels = &kernels_of(chosen_isa());
-  for (const Term& term : impl.weight.terms) SPARING_CHECK_OK(impl.add(term, precision));
+  for (const Term& term : impl.weight.terms) {
+    if (!std::holds_alternative<IntRowsSpec>(term.spec)) impl.last_whole = impl.terms.size();
+    SPARING_CHECK_OK(impl.add(term, precision));
+  }
   return linear;
 }
 
@@ -179,6 +207,10 @@ std::uint64_t Linear::relocate(Arena& arena) {
     if (auto* lowrank = std::get_if<LowRankWeight>(&impl_->terms[i])) lowrank->inner.blob = lowrank->outer.blob = data;
     if (auto* ternary = std::get_if<TernaryWeight>(&impl_->terms[i])) ternary->blob = data;
     if (auto* signs = std::get_if<SignWeight>(&impl_->terms[i])) signs->inner.blob = signs->outer.blob = data;
+    if (auto* some = std::get_if<RowsWeight>(&impl_->terms[i])) {
+      some->index = data;
+      some->codes.blob = data + some->codes_at;
+    }
     moved += blob.bytes.size();
   }
   return moved;
@@ -191,7 +223,7 @@ std::int64_t Linear::cols() const {
   return impl_->weight.cols;
 }
 std::int64_t Linear::components() const {
-  return impl_->components;
+  return impl_->components + kPanelRows * impl_->row_panels;
 }
 const CodedWeight& Linear::weight() const {
   return impl_->weight;

@@ -43,7 +43,7 @@ class Linear {
   ~Linear();
   std::int64_t rows() const;
   std::int64_t cols() const;
-  /// Components of its low-rank terms: numbers a token that pass between their two products.
+  /// Numbers a token that pass between two steps of a product: components of low-rank terms, sums of int_rows ones.
   std::int64_t components() const;
   const CodedWeight& weight() const;
   /// Bytes a product reads from the weight: for the roofline.

@@ -19,6 +19,7 @@ using sparing::testing::int_group_zoo;
 using sparing::testing::lowrank_zoo;
 using sparing::testing::random_csr;
 using sparing::testing::random_dense;
+using sparing::testing::random_int_rows;
 using sparing::testing::random_lowrank;
 using sparing::testing::random_sign_lowrank;
 using sparing::testing::random_term;
@@ -80,7 +81,23 @@ std::vector<double> dequantised(Precision precision, const std::vector<float>& x
   return out;
 }
 
-// The reference against doubles. The bound: n roundings of partial sums, each at most sum |w x| in size.
+/// y against doubles. The bound: n roundings of partial sums, each at most sum |w x| in size.
+void expect_near_doubles(const CodedWeight& w, const std::vector<float>& decoded, const std::vector<double>& seen,
+                         const std::vector<float>& bias, const std::vector<float>& y) {
+  for (std::size_t i = 0; i < y.size(); ++i) {
+    const std::size_t t = i / static_cast<std::size_t>(w.rows), r = i % static_cast<std::size_t>(w.rows),
+                      cols = static_cast<std::size_t>(w.cols);
+    double sum = bias[r], size = std::fabs(sum);
+    for (std::size_t c = 0; c < cols; ++c) {
+      const double a = seen[t * cols + c];
+      sum += decoded[r * cols + c] * a;
+      // Zero points and minima are summed apart: their size counts as well.
+      size += (std::fabs(decoded[r * cols + c]) + 3) * std::fabs(a);
+    }
+    EXPECT_NEAR(y[i], sum, size * static_cast<double>(cols) * 0x1p-24) << describe(w.terms[0].spec);
+  }
+}
+
 TEST(Reference, AgreesWithDoublesOverTheDecodedWeights) {
   const WithIsa isa(Isa::reference);
   ThreadPool pool(1);
@@ -115,18 +132,7 @@ TEST(Reference, AgreesWithDoublesOverTheDecodedWeights) {
           decoded[i] = f16_to_f32(parts.scale_f16[i / 211 * 14 + i % 211 / 16]) / 127.0f *
                        std::nearbyint(lut->table[parts.codes[i]] * 127.0f);
       }
-      for (std::int64_t t = 0; t < tokens; ++t)
-        for (std::int64_t r = 0; r < rows; ++r) {
-          double sum = bias[static_cast<std::size_t>(r)], size = std::fabs(sum);
-          for (std::int64_t c = 0; c < cols; ++c) {
-            const double a = seen[static_cast<std::size_t>(t * cols + c)];
-            sum += decoded[static_cast<std::size_t>(r * cols + c)] * a;
-            // Zero points and minima are summed apart: their size counts as well.
-            size += (std::fabs(decoded[static_cast<std::size_t>(r * cols + c)]) + 3) * std::fabs(a);
-          }
-          EXPECT_NEAR(y[static_cast<std::size_t>(t * rows + r)], sum, size * static_cast<double>(cols) * 0x1p-24)
-              << describe(base.spec);
-        }
+      expect_near_doubles(w, decoded, seen, bias, y);
     }
 }
 
@@ -336,6 +342,41 @@ TEST(Isas, TermsAddUpInOrder) {
   }
 }
 
+// Rows of their own are added to what all other terms and the bias have left.
+TEST(Isas, RowsAddUp) {
+  const IntGroupSpec low{.bits = 3, .groups = {.group = 32}, .zero_offset = 4},
+      high{.bits = 5, .groups = {.group = 64}, .zero_offset = 0};
+  for (const Shape& s : kShapes) {
+    const std::vector<Term> terms = {random_term(low, s.rows, s.cols, 45), random_int_rows(high, s.rows, s.cols, 46),
+                                     random_csr(s.rows, s.cols, 0.05, 47), random_int_rows(low, s.rows, s.cols, 48),
+                                     random_lowrank({1, {4, 32}, {8, 16}}, s.rows, s.cols, 49)};
+    expect_integers_agree(s, terms);
+    expect_all_isas_agree(s, terms, Precision::f32);
+  }
+  for (const auto& spec : int_group_zoo())
+    expect_integers_agree({50, 130, 7}, {random_term(low, 50, 130, 45), random_int_rows(spec, 50, 130, 50)});
+  // As many as are added by several threads.
+  expect_integers_agree({700, 64, 90}, {random_term(low, 700, 64, 45), random_int_rows(high, 700, 64, 51)});
+}
+
+TEST(Reference, RowsAgreeWithDoublesOverTheDecodedWeights) {
+  const WithIsa isa(Isa::reference);
+  ThreadPool pool(1);
+  const std::int64_t rows = 50, cols = 131, tokens = 3;
+  const auto x = random_floats(tokens * cols, 1), bias = random_floats(rows, 2);
+  const CodedWeight w =
+      weight_of(rows, cols,
+                {random_term(IntGroupSpec{.bits = 3, .groups = {.group = 32}, .zero_offset = 4}, rows, cols, 52),
+                 random_int_rows({.bits = 5, .groups = {.group = 64}, .zero_offset = 0}, rows, cols, 53)});
+  std::vector<float> decoded(static_cast<std::size_t>(rows * cols));
+  decode_rows(w, 0, rows, decoded.data());
+  for (const Precision precision : {Precision::int8, Precision::int16, Precision::f32}) {
+    const auto seen = dequantised(precision, x, tokens, cols);
+    const auto y = multiply(w, precision, x, tokens, bias, pool);
+    expect_near_doubles(w, decoded, seen, bias, y);
+  }
+}
+
 // Codes, scales and activations at their limits: nothing may saturate or wrap.
 TEST(Isas, ExtremeValuesAreBitEqual) {
   for (int bits = 2; bits <= 8; ++bits)
@@ -375,7 +416,8 @@ TEST(Matmul, SharedInputsTransformsAndStrides) {
     weights.push_back(weight_of(
         rows, cols,
         {random_term(IntGroupSpec{.bits = 4, .groups = {.group = 32}}, rows, cols, 41), random_csr(rows, cols, 0.1, 42),
-         random_lowrank({static_cast<std::int32_t>(rows / 7), {8, 64}, {4, 16}}, rows, cols, 43)}));
+         random_lowrank({static_cast<std::int32_t>(rows / 7), {8, 64}, {4, 16}}, rows, cols, 43),
+         random_int_rows({.bits = 5, .groups = {.group = 64}, .zero_offset = 0}, rows, cols, 44)}));
     if (rows == 7) weights.back().input = *hadamard_transform(32, signs);
   }
   std::vector<Linear> linears;

@@ -2,6 +2,7 @@
 #include <cassert>
 #include <cstring>
 
+#include "codecs/int_rows.h"
 #include "codecs/transform.h"
 #include "codecs/vq_additive.h"
 #include "kernels/prepared.h"
@@ -41,6 +42,8 @@ namespace {
 constexpr std::int64_t kTokensToShare = 4;  ///< of fewer, quantising takes less time than waking a thread
 /// Multiply-adds of inner products up to which one thread does them all: waking the others takes as long.
 constexpr std::int64_t kInnerAlone = 1 << 16;
+/// The same of panels of int_rows to be added, times tokens.
+constexpr std::int64_t kPanelsAlone = 1 << 10;
 
 /// The input as the products of one transform see it.
 struct Input {
@@ -50,6 +53,8 @@ struct Input {
   const Q16Block* q16;
   float* z;  ///< [tokens, z_stride]: inner products of all low-rank terms, the products' one after another
   std::int64_t z_stride;
+  float* sums;  ///< [tokens, sum_stride]: sums of all int_rows terms, each filled up to whole panels
+  std::int64_t sum_stride;
 };
 
 bool same_transform(const Transform& a, const Transform& b) {
@@ -58,38 +63,82 @@ bool same_transform(const Transform& a, const Transform& b) {
           std::memcmp(a.blob.bytes.data(), b.blob.bytes.data(), a.blob.bytes.size()) == 0);
 }
 
-void decoded_panels(const KernelSet& kernels, const DecodedWeight& w, const Input& in, const Output& out,
-                    std::int64_t begin, std::int64_t end, std::byte* scratch) {
-  auto* rows = reinterpret_cast<float*>(scratch);
-  std::byte* rest = scratch + (w.cols + 15) / 16 * 16 * 64;
-  const std::byte* blob = w.term->blob.bytes.data();
+/// Panels of a matrix [rows, cols] made on the way and multiplied as dense f32: make(panel, rows in it, out, scratch).
+template <class Make>
+void made_panels(const KernelSet& kernels, std::int64_t rows, std::int64_t cols, const Input& in, const Output& out,
+                 std::int64_t begin, std::int64_t end, std::byte* scratch, Make make) {
+  std::byte* rest = scratch + (cols + 15) / 16 * 16 * 64;
   for (std::int64_t p = begin; p < end; ++p) {
-    const std::int64_t first = p * kPanelRows, count = std::min<std::int64_t>(kPanelRows, w.rows - first);
-    for (std::int64_t r = 0; r < count; ++r) {
-      if (const auto* lut = std::get_if<LutGroupSpec>(&w.term->spec)) {
-        decode_lut_group_row(*lut, w.layout, blob, w.cols, first + r, rows + r * w.cols);
-      } else if (const auto* vq = std::get_if<VqAdditiveSpec>(&w.term->spec)) {
-        decode_vq_row(*vq, *layout_of(*vq, w.rows, w.cols), blob, w.cols, first + r, rows + r * w.cols);
-      } else {
-        decode_int_group_row(std::get<IntGroupSpec>(w.term->spec), w.layout, blob, w.cols, first + r,
-                             rows + r * w.cols);
-      }
-    }
+    const std::int64_t first = p * kPanelRows, count = std::min<std::int64_t>(kPanelRows, rows - first);
+    make(p, count, reinterpret_cast<float*>(scratch), rest);
     const Output here{out.y + first, out.stride, out.bias != nullptr ? out.bias + first : nullptr, out.add};
-    kernels.dense_panels({DType::f32, count, w.cols, scratch}, in.x, in.tokens, in.stride, here, 0, 1, rest);
+    kernels.dense_panels({DType::f32, count, cols, scratch}, in.x, in.tokens, in.stride, here, 0, 1, rest);
   }
 }
 
-/// Values of a panel at a time, multiplied as dense f32.
+void decoded_panels(const KernelSet& kernels, const DecodedWeight& w, const Input& in, const Output& out,
+                    std::int64_t begin, std::int64_t end, std::byte* scratch) {
+  const std::byte* blob = w.term->blob.bytes.data();
+  const auto decode = [&](std::int64_t panel, std::int64_t count, float* values, std::byte*) {
+    for (std::int64_t r = 0; r < count; ++r, values += w.cols) {
+      const std::int64_t row = panel * kPanelRows + r;
+      if (const auto* lut = std::get_if<LutGroupSpec>(&w.term->spec)) {
+        decode_lut_group_row(*lut, w.layout, blob, w.cols, row, values);
+      } else if (const auto* vq = std::get_if<VqAdditiveSpec>(&w.term->spec)) {
+        decode_vq_row(*vq, *layout_of(*vq, w.rows, w.cols), blob, w.cols, row, values);
+      } else {
+        decode_int_group_row(std::get<IntGroupSpec>(w.term->spec), w.layout, blob, w.cols, row, values);
+      }
+    }
+  };
+  made_panels(kernels, w.rows, w.cols, in, out, begin, end, scratch, decode);
+}
+
 void sign_panels(const KernelSet& kernels, const SignWeight& w, const Input& in, const Output& out, std::int64_t begin,
                  std::int64_t end, std::byte* scratch) {
-  const std::int64_t cols = w.inner.n;
-  std::byte* rest = scratch + (cols + 15) / 16 * 16 * 64;
-  for (std::int64_t p = begin; p < end; ++p) {
-    kernels.sign_panel(w, p, reinterpret_cast<float*>(scratch), rest);
-    const std::int64_t first = p * kPanelRows, count = std::min<std::int64_t>(kPanelRows, w.outer.n - first);
-    const Output here{out.y + first, out.stride, out.bias != nullptr ? out.bias + first : nullptr, out.add};
-    kernels.dense_panels({DType::f32, count, cols, scratch}, in.x, in.tokens, in.stride, here, 0, 1, rest);
+  const auto decode = [&](std::int64_t panel, std::int64_t, float* values, std::byte* rest) {
+    kernels.sign_panel(w, panel, values, rest);
+  };
+  made_panels(kernels, w.outer.n, w.inner.n, in, out, begin, end, scratch, decode);
+}
+
+/// Panels [begin, end) of a weight's int_rows terms, one term after another, into `sums`.
+void run_rows(const Linear::Impl& weight, const Input& in, float* sums, std::int64_t begin, std::int64_t end,
+              std::byte* scratch) {
+  std::int64_t start = 0;
+  for (const auto& term : weight.terms) {
+    const auto* some = std::get_if<RowsWeight>(&term);
+    if (some == nullptr) continue;
+    const IntWeight& w = some->codes;
+    const std::int64_t from = std::max(begin, start) - start, to = std::min(end, start + some->panels()) - start;
+    const Output out{sums + kPanelRows * start, in.sum_stride, nullptr, false};
+    start += some->panels();
+    if (from >= to) continue;
+    if (weight.needs_q16) {
+      weight.kernels->wide_panels(w, in.q16, in.tokens, out, from, to, scratch);
+    } else if (weight.needs_q8) {
+      weight.kernels->int_panels(w, in.q8, in.tokens, out, from, to, scratch);
+    } else {
+      const auto decode = [&](std::int64_t panel, std::int64_t count, float* values, std::byte*) {
+        for (std::int64_t r = 0; r < count; ++r, values += w.cols)
+          decode_int_group_row(w.spec, w.layout, w.blob, w.cols, panel * kPanelRows + r, values);
+      };
+      made_panels(*weight.kernels, w.rows, w.cols, in, out, from, to, scratch, decode);
+    }
+  }
+}
+
+/// Adds those sums to the product's rows, for tokens [first, last).
+void add_rows(const Product& product, const Input& in, const float* sums, std::int64_t first, std::int64_t last) {
+  for (const auto& term : product.weight->impl().terms) {
+    const auto* some = std::get_if<RowsWeight>(&term);
+    if (some == nullptr) continue;
+    for (std::int64_t t = first; t < last; ++t) {
+      float* const y = product.y + t * product.y_stride;
+      const float* const from = sums + t * in.sum_stride;
+      for (std::int64_t i = 0; i < some->codes.rows; ++i) y[coded_row(some->index, i)] += from[i];
+    }
+    sums += kPanelRows * some->panels();
   }
 }
 
@@ -113,8 +162,8 @@ void run_product(const Product& product, const Input& in, const float* z, std::i
                  std::byte* scratch) {
   const Linear::Impl& weight = product.weight->impl();
   for (std::size_t i = 0; i < weight.terms.size(); ++i) {
-    const bool last = i + 1 == weight.terms.size();
-    const Output out{product.y, product.y_stride, last ? product.bias : nullptr, i > 0};
+    if (std::holds_alternative<RowsWeight>(weight.terms[i])) continue;
+    const Output out{product.y, product.y_stride, i == weight.last_whole ? product.bias : nullptr, i > 0};
     if (const auto* w = std::get_if<IntWeight>(&weight.terms[i])) {
       weight.needs_q16 ? weight.kernels->wide_panels(*w, in.q16, in.tokens, out, begin, end, scratch)
                        : weight.kernels->int_panels(*w, in.q8, in.tokens, out, begin, end, scratch);
@@ -145,14 +194,15 @@ void run_group(std::span<const Product> products, const std::uint64_t members, c
   const auto member = [&](std::size_t i) { return ((members >> i) & 1u) != 0; };
   const Product* first = nullptr;
   bool needs_q8 = false, needs_q16 = false;
-  std::int64_t panels = 0, components = 0;
+  std::int64_t panels = 0, components = 0, row_panels = 0;
   for (std::size_t i = 0; i < products.size(); ++i) {
     if (!member(i)) continue;
     if (first == nullptr) first = &products[i];
     needs_q8 |= products[i].weight->impl().needs_q8;
     needs_q16 |= products[i].weight->impl().needs_q16;
     panels += panels_of(products[i]);
-    components += products[i].weight->components();
+    components += products[i].weight->impl().components;
+    row_panels += products[i].weight->impl().row_panels;
   }
   const CodedWeight& weight = first->weight->weight();
   const std::int64_t cols = weight.cols, blocks = (cols + 31) / 32, tiles = Workspace::Impl::tiles(tokens);
@@ -162,7 +212,9 @@ void run_group(std::span<const Product> products, const std::uint64_t members, c
            reinterpret_cast<const Q8Block*>(workspace.q8.data()),
            reinterpret_cast<const Q16Block*>(workspace.q16.data()),
            reinterpret_cast<float*>(workspace.between.data()),
-           components};
+           components,
+           reinterpret_cast<float*>(workspace.between.data()) + tokens * components,
+           kPanelRows * row_panels};
   const bool transform = weight.input.kind != TransformKind::identity;
   if (transform) {
     in.x = reinterpret_cast<const float*>(workspace.transformed.data());
@@ -175,7 +227,7 @@ void run_group(std::span<const Product> products, const std::uint64_t members, c
     for (std::size_t i = 0; i < products.size(); ++i) {
       if (!member(i)) continue;
       run_inner(products[i].weight->impl(), in, in.z + start, first_token, count, begin - start, end - start);
-      start += products[i].weight->components();
+      start += products[i].weight->impl().components;
     }
   };
   if (rows.make != nullptr && tiles == 1) {
@@ -222,7 +274,7 @@ void run_group(std::span<const Product> products, const std::uint64_t members, c
   if (split)
     pool.parallel_for(components, 8, [&](std::int64_t begin, std::int64_t end, int) { inner(0, tokens, begin, end); });
   // Fast kernels take panels in pairs.
-  pool.parallel_for(panels, tokens > 1 ? 2 : 1, [&](std::int64_t begin, std::int64_t end, int worker) {
+  pool.parallel_for(panels + row_panels, tokens > 1 ? 2 : 1, [&](std::int64_t begin, std::int64_t end, int worker) {
     std::byte* scratch = workspace.scratch[static_cast<std::size_t>(worker)].data();
     std::int64_t start = 0;
     const float* z = in.z;
@@ -232,9 +284,31 @@ void run_group(std::span<const Product> products, const std::uint64_t members, c
       const std::int64_t from = std::max(begin, start), to = std::min(end, start + count);
       if (from < to) run_product(products[i], in, z, from - start, to - start, scratch);
       start += count;
-      z += products[i].weight->components();
+      z += products[i].weight->impl().components;
+    }
+    for (std::size_t i = 0; i < products.size() && start < end; ++i) {
+      if (!member(i)) continue;
+      const Linear::Impl& of_rows = products[i].weight->impl();
+      float* const sums = in.sums + kPanelRows * (start - panels);
+      const std::int64_t from = std::max(begin, start), to = std::min(end, start + of_rows.row_panels);
+      if (from < to) run_rows(of_rows, in, sums, from - start, to - start, scratch);
+      start += of_rows.row_panels;
     }
   });
+  if (row_panels == 0) return;
+  const auto add = [&](std::int64_t begin, std::int64_t end, int) {
+    const float* sums = in.sums;
+    for (std::size_t i = 0; i < products.size(); ++i) {
+      if (!member(i)) continue;
+      add_rows(products[i], in, sums, begin, end);
+      sums += kPanelRows * products[i].weight->impl().row_panels;
+    }
+  };
+  if (tokens * row_panels < kPanelsAlone) {
+    add(0, tokens, 0);
+  } else {
+    pool.parallel_for(tokens, 8, add);
+  }
 }
 
 }  // namespace

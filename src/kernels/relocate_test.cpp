@@ -13,6 +13,7 @@ namespace {
 using sparing::testing::int_group_zoo;
 using sparing::testing::random_csr;
 using sparing::testing::random_dense;
+using sparing::testing::random_int_rows;
 using sparing::testing::random_lowrank;
 using sparing::testing::random_sign_lowrank;
 using sparing::testing::random_term;
@@ -46,7 +47,8 @@ TEST(Relocate, MovesEveryTermAndKeepsTheProduct) {
         .cols = cols,
         .input = {},
         .terms = {base, random_csr(rows, cols, 0.1, 6), random_lowrank({2, {8, 16}, {4, 16}}, rows, cols, 7),
-                  random_sign_lowrank({{2, {8, 16}, {4, 16}}}, rows, cols, 8)}};
+                  random_sign_lowrank({{2, {8, 16}, {4, 16}}}, rows, cols, 8),
+                  random_int_rows({.bits = 5, .groups = {.group = 32}, .zero_offset = 0}, rows, cols, 9)}};
     auto linear = Linear::prepare(std::move(weight));
     ASSERT_TRUE(linear.ok()) << linear.error().message;
     const std::vector<float> before = product(*linear, x);

@@ -99,10 +99,12 @@ Result<double> SpeedTable::nanoseconds(const SiteInfo& site, const std::vector<C
                              std::to_string(static_cast<int>(precision));
     auto found = known_.find(name);
     if (found == known_.end()) {
-      // Sparse terms hold indices, which cannot be made up: their bytes at the pace of a dense term's.
+      // Sparse terms hold indices, which cannot be made up: their bytes at the pace of a dense term's, or their rows
+      // as a weight of their own.
       const bool sparse = std::holds_alternative<CsrSpec>(spec);
-      const CodecSpec stand_in = sparse ? CodecSpec(DenseSpec{DType::f16}) : spec;
-      SPARING_TRY(double time, measure(stand_in, site.rows, site.cols, precision));
+      const auto* some = std::get_if<IntRowsSpec>(&spec);
+      const CodecSpec stand_in = sparse ? CodecSpec(DenseSpec{DType::f16}) : some ? CodecSpec(some->codes) : spec;
+      SPARING_TRY(double time, measure(stand_in, some ? some->count : site.rows, site.cols, precision));
       if (sparse) {
         SPARING_TRY(const std::uint64_t bytes, blob_bytes(spec, site.rows, site.cols));
         time *= static_cast<double>(bytes) / static_cast<double>(2 * site.rows * site.cols);
