@@ -9,6 +9,7 @@
 #include "plan/code_calibrated.h"
 #include "plan/heal_spec.h"
 #include "plan/heal_stage.h"
+#include "plan/share_out.h"
 #include "plan/structure_spec.h"
 
 namespace sparing::cli {
@@ -199,6 +200,7 @@ Result<Plan> make_plan(const PlanArgs& o, const Session& session, const Assemble
     SPARING_TRY(request.embedding, with_rate(std::move(request.embedding), o.embed_bits, o.embed_group, kEmbedBits));
     SPARING_TRY(const Assembler thinned, assembler_for(request.structure, assembler, request.seed, journal, execution));
     SPARING_TRY(Plan plan, compose_plan(request, thinned.checkpoint(), assembler.model_hash()));
+    SPARING_CHECK_OK(share_out(plan, thinned, &journal, execution));
     plan.model = assembler.original().path().filename().string();
     return plan;
   }
@@ -224,6 +226,7 @@ Result<Plan> make_plan(const PlanArgs& o, const Session& session, const Assemble
   fit.base = std::move(request);
   const auto start = std::chrono::steady_clock::now();
   SPARING_TRY(Plan plan, sparing::fit(fit, assembler, journal, execution));
+  if (o.heal.empty() && plan.activation_bits == 16) plan.heal.reset();  // hardly anything is lost
   const double spent = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const double coding = plan.forecast.has(kCodingSeconds) ? plan.forecast.at(kCodingSeconds) : 0;
   SPARING_CHECK_OK(heal_in_time(plan, fit.budgets.time - spent - coding, assembler, journal, execution));

@@ -94,6 +94,16 @@ struct StructureProblem {
   int threads = 1;
 };
 
+/// Rows of all sites that compete for something when a plan is made (plan/share_out.h).
+struct RowSharing {
+  bool (*wanted)(const Params& params) = nullptr;
+  double (*share)(const Params& params) = nullptr;  ///< of all rows that compete
+  std::string_view count;                           ///< the parameter that says how many a site has got
+  /// What each row is expected to cost as long as it has not got it, [rows]: those that cost most do. Statistics hold
+  /// the sensitivity, where the site has one.
+  Result<std::vector<double>> (*salience)(const SiteProblem& problem, const Params& params) = nullptr;
+};
+
 struct Method {
   std::string_view name, summary, paper;  ///< paper: "arXiv:2210.17323"
   MethodKind kind = MethodKind::weights;
@@ -107,6 +117,10 @@ struct Method {
   /// Whether apply wants the damages in Statistics too; null: never.
   bool (*corrects)(const Params& params) = nullptr;
   Result<SiteResult> (*apply)(const SiteProblem& problem, const Params& params) = nullptr;
+  /// What is shared out over all sites of the method; null: nothing.
+  const RowSharing* sharing = nullptr;
+  /// Whether apply wants the sensitivity in Statistics; null: never.
+  bool (*weighs_outputs)(const Params& params) = nullptr;
   /// How the block's sites are trained once all are coded; null, or no steps: apply's weight is final.
   TrainingSchedule (*schedule)(const Params& params) = nullptr;
   /// Whether some parameters are to be found in the weight itself before anything is planned; null: never.

@@ -10,6 +10,7 @@
 #include "eval/engine_logits.h"
 #include "eval/evaluate.h"
 #include "formats/json.h"
+#include "plan/share_out.h"
 
 namespace sparing {
 namespace {
@@ -44,14 +45,37 @@ Result<ClaimRunner> ClaimRunner::create(std::shared_ptr<const Checkpoint> checkp
   return runner;
 }
 
-Result<Plan> ClaimRunner::plan_of(const ComposeRequest& request, std::vector<BoundSite>& sites) const {
+Result<Plan> ClaimRunner::plan_of(const ComposeRequest& request, std::vector<BoundSite>& sites) {
+  const std::string key =
+      setting_name(request.linear) + ", " + setting_name(request.embedding) + ", " + std::to_string(request.seed);
+  if (const auto known = plans_.find(key); known != plans_.end()) {
+    Plan plan = known->second;
+    SPARING_TRY(sites, bind_plan(plan, assembler_.checkpoint(), assembler_.model_hash()));
+    return plan;
+  }
   SPARING_TRY(Plan plan, compose_plan(request, assembler_.checkpoint(), assembler_.model_hash()));
+  SPARING_CHECK_OK(share_out(plan, assembler_, nullptr, options_.execution));
   SPARING_TRY(sites, bind_plan(plan, assembler_.checkpoint(), assembler_.model_hash()));
   SPARING_CHECK_OK(assembler_.predict(plan, sites));
-  return plan;
+  return plans_[key] = plan;
 }
 
-Result<ClaimRunner::Choice> ClaimRunner::smallest(const ClaimSide& side, std::uint64_t at_least) const {
+/// Of the weights. What is shared out comes out differently by seed: the most of all.
+Result<std::uint64_t> ClaimRunner::bytes_of(const ComposeRequest& request) {
+  SPARING_TRY(const Method* method, find_method(request.linear.method));
+  std::uint64_t most = 0;
+  for (const std::uint64_t seed : options_.seeds) {
+    ComposeRequest seeded = request;
+    seeded.seed = seed;
+    std::vector<BoundSite> sites;
+    SPARING_TRY(const Plan plan, plan_of(seeded, sites));
+    most = std::max(most, site_cost(plan, kWeights));
+    if (method->sharing == nullptr) break;
+  }
+  return most;
+}
+
+Result<ClaimRunner::Choice> ClaimRunner::smallest(const ClaimSide& side, std::uint64_t at_least) {
   SPARING_TRY(const auto linear, claim_settings(side.params));
   SPARING_TRY(const auto embedding, claim_settings(side.embed_params));
   Choice best;
@@ -62,9 +86,7 @@ Result<ClaimRunner::Choice> ClaimRunner::smallest(const ClaimSide& side, std::ui
       setting.request.linear = {std::string(side.method), params};
       setting.request.embedding = {std::string(side.embed_method), embed_params};
       setting.request.calibration = options_.calibration;
-      std::vector<BoundSite> sites;
-      SPARING_TRY(const Plan plan, plan_of(setting.request, sites));
-      setting.bytes = site_cost(plan, kWeights);
+      SPARING_TRY(setting.bytes, bytes_of(setting.request));
       largest = std::max(largest, setting.bytes);
       if (setting.bytes < at_least || (best.bytes > 0 && best.bytes <= setting.bytes)) continue;
       setting.name = setting_name(setting.request.linear);
@@ -81,7 +103,9 @@ Result<ClaimRunner::Choice> ClaimRunner::smallest(const ClaimSide& side, std::ui
 
 Result<ClaimRunner::Score> ClaimRunner::evaluate_directory(const fs::path& model) {
   if (reference_ == nullptr) {
-    SPARING_TRY(const auto engine, Engine::load(assembler_.checkpoint_ptr(), options_.engine));
+    EngineOptions as_it_is = options_.engine;
+    if (!as_it_is.precision) as_it_is.precision = kernels::Precision::int16;
+    SPARING_TRY(const auto engine, Engine::load(assembler_.checkpoint_ptr(), as_it_is));
     EngineLogits logits(*engine);
     SPARING_TRY(reference_, ReferenceLogits::record(logits, windows_, options_.work));
   }

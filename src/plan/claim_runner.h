@@ -60,8 +60,9 @@ class ClaimRunner {
   };
   ClaimRunner(Assembler assembler, ClaimOptions options)
       : assembler_(std::move(assembler)), options_(std::move(options)) {}
-  Result<Plan> plan_of(const ComposeRequest& request, std::vector<BoundSite>& sites) const;
-  Result<Choice> smallest(const ClaimSide& side, std::uint64_t at_least) const;
+  Result<Plan> plan_of(const ComposeRequest& request, std::vector<BoundSite>& sites);
+  Result<std::uint64_t> bytes_of(const ComposeRequest& request);
+  Result<Choice> smallest(const ClaimSide& side, std::uint64_t at_least);
   Status measure(const Choice& setting, const std::string& metric, ClaimedSide& side);
   /// What an earlier run found, if its record is there and whole.
   std::optional<Score> kept_score(const std::filesystem::path& path) const;
@@ -73,6 +74,7 @@ class ClaimRunner {
   Windows windows_;
   std::unique_ptr<ReferenceLogits> reference_;  ///< recorded when first needed
   std::map<std::string, Score> known_;          ///< by key, of this run
+  std::map<std::string, Plan> plans_;           ///< by setting and seed
 };
 
 }  // namespace sparing

@@ -7,16 +7,24 @@
 #include "base/units.h"
 #include "lab/calibrate.h"
 #include "lab/math/obq.h"
+#include "lab/sensitivity.h"
 #include "methods/int_grid.h"
+#include "plan/survey.h"
 
 namespace sparing {
 namespace {
 
+bool weighs_outputs(const BoundSite& site) {
+  return site.method != nullptr && site.method->weighs_outputs != nullptr && site.method->weighs_outputs(site.params);
+}
+
 /// The plan as calibration sees it: what is finished is handed over, what is coded is kept block by block.
 class PlanCoder final : public SiteCoder {
  public:
-  PlanCoder(const Plan& plan, const Assembler& assembler, BlockStore& store, int threads)
-      : plan_(plan), assembler_(assembler), store_(store), threads_(threads) {
+  /// `sensitivity`: of the original, where a method asks for it.
+  PlanCoder(const Plan& plan, const Assembler& assembler, BlockStore& store, const Sensitivity& sensitivity,
+            int threads)
+      : plan_(plan), assembler_(assembler), store_(store), sensitivity_(sensitivity), threads_(threads) {
     for (const std::string& block : store.blocks()) {
       for (const BoundSite* site : store.sites_of(block)) sites_.emplace(site->site.name, site);
     }
@@ -33,6 +41,13 @@ class PlanCoder final : public SiteCoder {
   }
 
   Result<CodedWeight> code(const std::string& site, const Statistics* statistics) override {
+    Statistics weighed;
+    const auto outputs = sensitivity_.outputs.find(site);
+    if (statistics != nullptr && outputs != sensitivity_.outputs.end() && weighs_outputs(*sites_.at(site))) {
+      weighed = *statistics;
+      weighed.sensitivity = outputs->second;
+      statistics = &weighed;
+    }
     SPARING_TRY(SiteResult result,
                 code_site(*sites_.at(site), assembler_.checkpoint(), statistics, plan_.seed, threads_));
     CodedWeight weight = result.weight;
@@ -96,6 +111,7 @@ class PlanCoder final : public SiteCoder {
   const Plan& plan_;
   const Assembler& assembler_;
   BlockStore& store_;
+  const Sensitivity& sensitivity_;
   int threads_;
   std::map<std::string, const BoundSite*> sites_;
   std::map<std::string, SiteResult> pending_;
@@ -124,12 +140,21 @@ std::uint64_t block_memory(const BlockStore& store) {
   return most;
 }
 
+/// Whether a site that is still to be coded does.
+bool wants_sensitivity(const BlockStore& store) {
+  for (const std::string& block : store.blocks()) {
+    for (const BoundSite* site : store.sites_of(block)) {
+      if (store.find(site->site.name) == nullptr && weighs_outputs(*site)) return true;
+    }
+  }
+  return false;
+}
+
 }  // namespace
 
 Status code_calibrated(const Plan& plan, const Assembler& assembler, const std::vector<std::vector<Token>>& sequences,
                        BlockStore& store, const ExecuteOptions& options) {
   give_back_free_memory();  // what the planner had
-  PlanCoder coder(plan, assembler, store, options.threads);
   CalibrationOptions calibration;
   calibration.threads = options.threads;
   calibration.device = options.device;
@@ -138,6 +163,13 @@ Status code_calibrated(const Plan& plan, const Assembler& assembler, const std::
     calibration.max_ram = options.max_ram > besides ? options.max_ram - besides : 1;
   }
   calibration.scratch = options.scratch;
+  Sensitivity sensitivity;
+  if (wants_sensitivity(store)) {
+    SPARING_TRY(sensitivity, measure_sensitivity(assembler.checkpoint(), some_of(sequences, kSensitivityTokens),
+                                                 plan.seed, calibration));
+    give_back_free_memory();
+  }
+  PlanCoder coder(plan, assembler, store, sensitivity, options.threads);
   return calibrate(assembler.checkpoint(), sequences, calibration, coder);
 }
 

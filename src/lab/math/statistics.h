@@ -20,6 +20,8 @@ struct Statistics {
   std::span<const float> input_damage = {};
   /// The damage that the output joins: sum (r0 - r) x', [rows, cols]. Empty unless asked for, or where there is none.
   std::span<const float> residual_damage = {};
+  /// How much the predictions depend on each output: Sensitivity's (lab/sensitivity.h), [rows]. Empty unless asked for.
+  std::span<const float> sensitivity = {};
   /// Keeps what is factored from second_moment for other codings of the same inputs (math::metric_of); null: nothing
   /// is.
   math::MetricCache* metrics = nullptr;
