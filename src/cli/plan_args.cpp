@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "base/jobs.h"
 #include "base/units.h"
 #include "lab/sensitivity.h"
 #include "plan/code_calibrated.h"
@@ -180,6 +181,7 @@ Result<ExecuteOptions> execution_of(const PlanArgs& args, const Session& session
   execution.threads = session.common.threads;
   SPARING_CHECK_OK(check_device(args.device));
   execution.device = args.device;
+  execution.jobs = args.jobs > 0 ? args.jobs : threads_each(session.common.threads, 1);
   execution.code_calibrated = code_calibrated;
   execution.heal = heal_plan;
   execution.calibrate = calibrate;
@@ -324,6 +326,15 @@ void add_plan_args(CLI::App* command, PlanArgs& args) {
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 20))
       ->capture_default_str()
       ->group(text);
+  command
+      ->add_option(
+          "--jobs", args.jobs,
+          "Most sites coded at once where they do not depend on each other, each by its share of the threads (more "
+          "take more memory and give the same bits); 0: as many as threads")
+      ->type_name("N")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str()
+      ->group("Files and resources");
   command->add_option("--max-ram", args.max_ram, "Spill calibration's activations to a file beyond this")
       ->type_name("SIZE")
       ->group("Files and resources");

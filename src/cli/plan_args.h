@@ -19,6 +19,7 @@ namespace sparing::cli {
 struct PlanArgs {
   ModelArgs source;
   std::string method, fit, heal, embed_method, prune_method = "ziplm", max_ram, device = "cpu";
+  int jobs = 0;
   std::optional<std::int32_t> bits, group, embed_bits, embed_group;
   std::vector<std::string> params, sites, prune, calib;
   std::int64_t calib_tokens = 32768, calib_length = 512, generations = 0;

@@ -40,8 +40,7 @@ TEST(IntRows, AddsItsRows) {
     EXPECT_EQ(both.terms[1].blob.bytes.size(), *blob_bytes(both.terms[1].spec, rows, cols));
     std::vector<float> want = values(weight_of(rows, cols, {base})), one(static_cast<std::size_t>(cols));
     const std::vector<float> rest = values(alone), all = values(both);
-    for (std::size_t i = 0; i < rest.size(); ++i)
-      want[index[i / 75] * 75 + i % 75] += rest[i];
+    for (std::size_t i = 0; i < rest.size(); ++i) want[index[i / 75] * 75 + i % 75] += rest[i];
     EXPECT_EQ(all, want) << describe(spec);
     for (const std::int64_t r : {0, 1, 17, 37}) {
       decode_rows(both, r, 1, one.data());

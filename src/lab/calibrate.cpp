@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "base/jobs.h"
 #include "base/log.h"
 #include "base/progress.h"
 #include "base/system.h"
@@ -45,6 +46,7 @@ class Calibration {
       : checkpoint_(checkpoint),
         coder_(coder),
         device_(device),
+        jobs_(options.jobs),
         pool_(options.threads),
         activations_(options.max_ram, options.scratch) {}
 
@@ -75,6 +77,7 @@ class Calibration {
   const Checkpoint& checkpoint_;
   SiteCoder& coder_;
   at::Device device_;
+  int jobs_;
   ThreadPool pool_;
   lab::ActivationPool activations_;
   ModelGraph model_;
@@ -131,9 +134,14 @@ Result<Gathered> Calibration::gather(const Stage& stage) {
 }
 
 Status Calibration::code(const Stage& stage, const Gathered& sums, std::map<std::string, CodedWeight>& coded) {
-  for (const auto& [site, joins] : stage.readers) {
-    if (coder_.finished(site)) continue;
-    const auto start = Clock::now();
+  const auto start = Clock::now();
+  std::vector<std::string> sites;
+  for (const auto& [site, joins] : stage.readers)
+    if (!coder_.finished(site)) sites.push_back(site);
+  std::vector<CodedWeight> weights(sites.size());
+  coder_.expect_at_once(std::min(jobs_, static_cast<int>(sites.size())));
+  SPARING_CHECK_OK(at_once(jobs_, sites.size(), [&](std::size_t i) -> Status {
+    const std::string& site = sites[i];
     Statistics statistics;
     if (!sums.moment.empty()) {
       statistics.cols = now_->value(stage.observed).width();
@@ -145,10 +153,11 @@ Status Calibration::code(const Stage& stage, const Gathered& sums, std::map<std:
       if (const auto found = sums.residual_damage.find(site); found != sums.residual_damage.end())
         statistics.residual_damage = found->second;
     }
-    SPARING_TRY(CodedWeight weight, coder_.code(site, wants_statistics(site) ? &statistics : nullptr));
-    coded.emplace(site, std::move(weight));
-    timing_.coding += since(start);
-  }
+    SPARING_TRY(weights[i], coder_.code(site, wants_statistics(site) ? &statistics : nullptr));
+    return {};
+  }));
+  for (std::size_t i = 0; i < sites.size(); ++i) coded.emplace(sites[i], std::move(weights[i]));
+  timing_.coding += since(start);
   return {};
 }
 

@@ -14,8 +14,9 @@
 
 namespace sparing {
 
-/// What happens to each site; called from one thread, in the order of the computation: embed, then block by block
-/// (q, k and v share statistics, so do gate and up), then the head. A tied embedding that wants statistics comes last.
+/// What happens to each site; called from one thread (but code), in the order of the computation: embed, then block by
+/// block (q, k and v share statistics, so do gate and up), then the head. A tied embedding that wants statistics comes
+/// last.
 class SiteCoder {
  public:
   virtual ~SiteCoder() = default;
@@ -26,7 +27,10 @@ class SiteCoder {
   virtual bool wants_statistics(const std::string& site) const = 0;
   /// Whether the statistics should hold the damages too: the original model then runs beside the coded one.
   virtual bool wants_damage(const std::string&) const { return false; }
-  /// Codes the site. statistics: null unless wanted (and for an embedding that is not also the head).
+  /// How many of the sites that are coded next are coded at once.
+  virtual void expect_at_once(int) {}
+  /// Codes the site. statistics: null unless wanted (and for an embedding that is not also the head). Sites that share
+  /// their inputs are coded at once, by several threads, where CalibrationOptions::jobs asks for it.
   virtual Result<CodedWeight> code(const std::string& site, const Statistics* statistics) = 0;
   /// How a block's sites are trained together, once all of them are coded. By default not at all.
   virtual TrainingSchedule schedule(const std::string&) const { return {}; }
@@ -45,6 +49,7 @@ struct CalibrationOptions {
   std::uint64_t max_ram = 0;  ///< most bytes of activations in memory, beyond which they go to a file; 0: no limit
   std::filesystem::path scratch = {};  ///< folder of that file; empty: the system's folder for temporary files
   std::string device = "cpu";          ///< where libtorch computes: also "cuda", "cuda:1"
+  int jobs = 1;                        ///< sites with the same inputs that are coded at once
 };
 
 /// Errors: a name that libtorch does not know, a device that is not there.

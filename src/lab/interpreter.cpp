@@ -4,6 +4,8 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/linear.h>
 
+#include "lab/causal_attention.h"
+
 namespace sparing::lab {
 namespace {
 
@@ -81,7 +83,9 @@ void run(const Graph& graph, std::size_t first, std::size_t last, const Weights&
         out = rope(input(op, 0), options.rotation, op.heads, op.head_dim);
         break;
       case OpKind::attention:
-        out = attention(input(op, 0), input(op, 1), input(op, 2), op, options.sequences);
+        out = options.sequences == 1 && !at::GradMode::is_enabled()
+                  ? causal_attention(input(op, 0), input(op, 1), input(op, 2), op)
+                  : attention(input(op, 0), input(op, 1), input(op, 2), op, options.sequences);
         break;
       case OpKind::swiglu:
         out = swiglu(input(op, 0), input(op, 1));

@@ -13,6 +13,7 @@
 #include "base/rng.h"
 #include "lab/activations.h"
 #include "lab/calibrate.h"
+#include "lab/causal_attention.h"
 #include "lab/interpreter.h"
 #include "runtime/test_model.h"
 
@@ -85,6 +86,25 @@ TEST(Interpreter, SmolLM2LogitsMatch) {
       worst = std::max(worst, std::abs(row[want["ids"][i].get<std::size_t>()] - want["logits"][p][i].get<double>()));
   }
   EXPECT_LT(worst, 2e-3);
+}
+
+// By blocks of queries as all at once: lengths that blocks do and do not divide, groups of heads, windows.
+TEST(CausalAttention, BlocksGiveWhatTheWholeDoes) {
+  const at::NoGradGuard no_grad;
+  Rng rng(5);
+  const auto drawn = [&](std::int64_t rows, std::int64_t width) {
+    at::Tensor x = at::empty({rows, width}, at::kDouble);
+    for (std::int64_t i = 0; i < x.numel(); ++i) x.data_ptr<double>()[i] = rng.normal();
+    return x;
+  };
+  for (const std::int64_t tokens : {1, 33, 128, 300})
+    for (const std::int32_t kv_heads : {1, 3})
+      for (const std::int32_t window : {0, 7, 150}) {
+        const Op op{.kind = OpKind::attention, .heads = 6, .kv_heads = kv_heads, .head_dim = 8, .window = window};
+        const at::Tensor q = drawn(tokens, 48), k = drawn(tokens, 8 * kv_heads), v = drawn(tokens, 8 * kv_heads);
+        const at::Tensor whole = lab::attention(q, k, v, op, 1), blocks = lab::causal_attention(q, k, v, op);
+        EXPECT_LT((whole - blocks).abs().max().item<double>(), 1e-12) << tokens << " " << kv_heads << " " << window;
+      }
 }
 
 TEST(Interpreter, GradientsFlowThroughABlock) {

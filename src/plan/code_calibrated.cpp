@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <map>
+#include <mutex>
 
+#include "base/jobs.h"
 #include "base/system.h"
 #include "base/units.h"
 #include "lab/calibrate.h"
@@ -40,6 +42,7 @@ class PlanCoder final : public SiteCoder {
     return bound.method != nullptr && bound.method->corrects != nullptr && bound.method->corrects(bound.params);
   }
 
+  void expect_at_once(int sites) override { at_once_ = sites; }
   Result<CodedWeight> code(const std::string& site, const Statistics* statistics) override {
     Statistics weighed;
     const auto outputs = sensitivity_.outputs.find(site);
@@ -48,9 +51,10 @@ class PlanCoder final : public SiteCoder {
       weighed.sensitivity = outputs->second;
       statistics = &weighed;
     }
-    SPARING_TRY(SiteResult result,
-                code_site(*sites_.at(site), assembler_.checkpoint(), statistics, plan_.seed, threads_));
+    SPARING_TRY(SiteResult result, code_site(*sites_.at(site), assembler_.checkpoint(), statistics, plan_.seed,
+                                             threads_each(threads_, at_once_)));
     CodedWeight weight = result.weight;
+    const std::lock_guard one_at_a_time(mutex_);
     if (result.trainable && statistics != nullptr) moments_[site] = copy_of(statistics->second_moment);
     pending_.insert_or_assign(site, std::move(result));
     return weight;
@@ -112,8 +116,9 @@ class PlanCoder final : public SiteCoder {
   const Assembler& assembler_;
   BlockStore& store_;
   const Sensitivity& sensitivity_;
-  int threads_;
+  int threads_, at_once_ = 1;
   std::map<std::string, const BoundSite*> sites_;
+  std::mutex mutex_;  ///< over what coding adds to
   std::map<std::string, SiteResult> pending_;
   std::map<std::string, std::shared_ptr<const std::vector<float>>> moments_;  ///< of sites that will be trained
   std::shared_ptr<const std::vector<float>> copied_;
@@ -121,7 +126,8 @@ class PlanCoder final : public SiteCoder {
 
 /// What the largest block needs besides activations: its weights in f32 with a copy, and statistics with their factor;
 /// where it is trained, its weights' states, values and gradients.
-std::uint64_t block_memory(const BlockStore& store) {
+std::uint64_t block_memory(const BlockStore& store, int jobs) {
+  const auto factors = static_cast<std::uint64_t>(std::max(1, jobs));  // each with a copy of its matrix
   std::uint64_t most = 0;
   for (const std::string& block : store.blocks()) {
     std::uint64_t weights = 0, statistics = 0, trained = 0, sequences = 0;
@@ -135,7 +141,7 @@ std::uint64_t block_memory(const BlockStore& store) {
       statistics = std::max(statistics, static_cast<std::uint64_t>(site->site.cols * site->site.cols));
     }
     const std::uint64_t gradients = std::min<std::uint64_t>(4 * trained * sequences, 512 * kMiB);
-    most = std::max(most, 4 * (2 * weights + 3 * statistics + 5 * trained) + gradients);
+    most = std::max(most, 4 * (2 * weights + (1 + 2 * factors) * statistics + 5 * trained) + gradients);
   }
   return most;
 }
@@ -159,10 +165,11 @@ Status code_calibrated(const Plan& plan, const Assembler& assembler, const std::
   calibration.threads = options.threads;
   calibration.device = options.device;
   if (options.max_ram > 0) {
-    const std::uint64_t besides = resident_bytes() + block_memory(store);
+    const std::uint64_t besides = resident_bytes() + block_memory(store, options.jobs);
     calibration.max_ram = options.max_ram > besides ? options.max_ram - besides : 1;
   }
   calibration.scratch = options.scratch;
+  calibration.jobs = options.jobs;
   Sensitivity sensitivity;
   if (wants_sensitivity(store)) {
     SPARING_TRY(sensitivity, measure_sensitivity(assembler.checkpoint(), some_of(sequences, kSensitivityTokens),

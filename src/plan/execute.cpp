@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/interrupt.h"
+#include "base/jobs.h"
 #include "base/log.h"
 #include "base/progress.h"
 #include "base/units.h"
@@ -155,12 +156,14 @@ Status code_directly(const Plan& plan, const Assembler& assembler, BlockStore& s
   for (const std::string& block : store.blocks()) {
     const auto sites = store.sites_of(block);
     if (store.find(sites.front()->site.name) != nullptr) continue;
-    std::vector<SiteResult> results;
-    for (const BoundSite* site : sites) {
+    std::vector<SiteResult> results(sites.size());
+    const int at_the_same_time = std::min(options.jobs, static_cast<int>(sites.size()));
+    SPARING_CHECK_OK(at_once(options.jobs, sites.size(), [&](std::size_t i) -> Status {
       if (interrupted()) return interrupted_error("compress", kKept);
-      SPARING_TRY(SiteResult result, code_site(*site, assembler.checkpoint(), nullptr, plan.seed, options.threads));
-      results.push_back(std::move(result));
-    }
+      SPARING_TRY(results[i], code_site(*sites[i], assembler.checkpoint(), nullptr, plan.seed,
+                                        threads_each(options.threads, at_the_same_time)));
+      return {};
+    }));
     SPARING_CHECK_OK(store.store(block, std::move(results)));
     progress.advance(1, block);
   }

@@ -42,6 +42,7 @@ using SensitivityMeter =
 
 struct ExecuteOptions {
   int threads = 0;
+  int jobs = 1;                     ///< independent sites coded at once, each by its share of the threads
   std::string device = "cpu";       ///< where libtorch computes
   std::uint64_t max_ram = 0;        ///< 0: no limit asked; otherwise calibration spills its activations to a file
   std::filesystem::path scratch;    ///< that file's folder; empty: the system's folder for temporary files

@@ -104,6 +104,24 @@ class Compress(unittest.TestCase):
             errors[method] = self.kl(method)
         self.assertLess(errors['gptq'], errors['rtn'])
 
+    def test_sites_coded_at_once_come_out_alike(self):
+        for method in ('rtn', 'gptq'):
+            for jobs in (1, 3):
+                self.ok('--method', method, *CALIB, '--jobs', jobs, '--threads', 2, out=f'{method}{jobs}')
+            one, three = ((self.folder / f'{method}{jobs}' / 'sparing-00001-of-00001.safetensors').read_bytes() for jobs in (1, 3))
+            self.assertEqual(one, three, method)
+
+    def test_a_share_of_all_rows_goes_where_it_matters(self):
+        words = ['--method', 'mixllm', '--bits', '3', '--group', '64', *CALIB]
+        rows = {}
+        for spread in ('global', 'layer'):
+            report = self.ok(*words, '--param', f'spread={spread}', out=spread)
+            rows[spread] = [s['codec'].count('int_rows') and int(s['codec'].split('int_rows ')[1].split()[0]) for s in report['sites']]
+        # A tenth of 5 layers' 64 + 32 + 32 + 64 + 172 + 172 + 64 outputs.
+        self.assertEqual(sum(rows['global']), 300)
+        self.assertGreater(max(rows['global']), 2 * max(rows['layer']))
+        self.assertLess(self.kl('global'), self.kl('layer'))
+
     def test_a_method_without_bits_refuses_them(self):
         self.refused('lord has no such parameter', '--method', 'lord', '--bits', '4', *CALIB, '--out', self.out)
 

@@ -179,6 +179,10 @@ const Method edkm_method{
              .text = "At 3 bits, tables trained by soft k-means diverge less than error feedback on an even grid",
              .ours = {"edkm", "bits=3"},
              .baseline = {"gptq", "bits=3|4 group=16|32|64|128"}},
+            {.id = "edkm-table-3bit",
+             .text = "At 3 bits, soft k-means diverges less than Fisher k-means whose table alone is trained",
+             .ours = {"edkm", "bits=3"},
+             .baseline = {"edkm", "bits=3 start=nearest learns=table"}},
         },
 };
 

@@ -1,6 +1,6 @@
 // MixLLM (arXiv:2412.14590): the outputs that a model's predictions depend on most, of all its layers together, get
-// more bits. How much a row's coding costs is taken to second order from the diagonal Fisher information of the outputs,
-// where the paper has the mean of |g d + (g d)^2 / 2| over text.
+// more bits. How much a row's coding costs is taken to second order from the diagonal Fisher information of the
+// outputs, where the paper has the mean of |g d + (g d)^2 / 2| over text.
 
 #include <algorithm>
 #include <cmath>
@@ -118,8 +118,8 @@ Result<Term> split(const math::IntGrid& high, const std::vector<std::uint32_t>& 
     }
     for (std::size_t g = 0; g < static_cast<std::size_t>(groups); ++g) {
       const std::size_t at = rows[i] * static_cast<std::size_t>(groups) + g;
-      const float scale = f16_to_f32(whole.scale_f16[i * static_cast<std::size_t>(groups) + g]) *
-                          static_cast<float>(1 << rest.bits);
+      const float scale =
+          f16_to_f32(whole.scale_f16[i * static_cast<std::size_t>(groups) + g]) * static_cast<float>(1 << rest.bits);
       const std::int32_t middle = 1 << (base.bits - 1);
       parts.scale_f16[at] = f32_to_f16(scale);
       if (base.zero == ZeroKind::integer) parts.zero_codes[at] = static_cast<std::uint8_t>(middle);
@@ -223,8 +223,9 @@ const Method mixllm_method{
     .claims =
         {
             {.id = "mixllm-global",
-             .text = "At 3 bits, a tenth of the outputs at 8, chosen over all layers, diverges less than a tenth of each "
-                     "layer's",
+             .text =
+                 "At 3 bits, a tenth of the outputs at 8, chosen over all layers, diverges less than a tenth of each "
+                 "layer's",
              .ours = {"mixllm", "bits=3 group=128 share=10"},
              .baseline = {"mixllm", "bits=3 group=128 spread=layer share=10..16"}},
             {.id = "mixllm-gptq",

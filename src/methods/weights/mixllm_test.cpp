@@ -13,7 +13,9 @@ namespace {
 using testing::Outputs;
 using Given = std::vector<std::pair<std::string, std::string>>;
 
-const Method& mixllm() { return *find_method("mixllm").value(); }
+const Method& mixllm() {
+  return *find_method("mixllm").value();
+}
 
 /// Outputs with how much the predictions depend on each.
 struct Weighed : Outputs {
@@ -24,8 +26,7 @@ struct Weighed : Outputs {
     const Method& m = *find_method(method).value();
     Statistics statistics{cols, 800, moment};
     statistics.sensitivity = sensitivity;
-    const SiteProblem problem{
-        .site = "test", .rows = rows, .cols = cols, .weight = weight, .statistics = &statistics};
+    const SiteProblem problem{.site = "test", .rows = rows, .cols = cols, .weight = weight, .statistics = &statistics};
     return m.apply(problem, Params::make(m, given).value());
   }
   /// What it costs, held-out tokens' output errors by sensitivity.
@@ -56,9 +57,9 @@ std::vector<std::uint32_t> rows_of(const CodedWeight& weight) {
 // their steps are 32 times as large, so they lose most, the one with larger steps more.
 TEST(MixLlm, ItsRowsAreOnAGridOfEightBits) {
   Outputs c(3, 8, 1);
-  c.weight = {-128, 127, 3,    -77, 0,    50,   31,  -1,    // one step
-              0.5f, 1,   0.5f, 1,   0.5f, 1,    0.5f, 1,     // nearly on a coarse grid
-              -256, 254, 6,    -154, 0,   100,  62,  -2};    // two steps
+  c.weight = {-128, 127, 3,    -77,  0,    50,  31,   -1,   // one step
+              0.5f, 1,   0.5f, 1,    0.5f, 1,   0.5f, 1,    // nearly on a coarse grid
+              -256, 254, 6,    -154, 0,    100, 62,   -2};  // two steps
   for (const Given& zero : {Given{{"symmetric", "true"}}, Given{{"zero", "integer"}}, Given{{"zero", "min"}}}) {
     Given given{{"bits", "3"}, {"group", "8"}, {"rows", "2"}, {"damping", "0"}};
     given.insert(given.end(), zero.begin(), zero.end());
@@ -79,8 +80,9 @@ TEST(MixLlm, IsGptqAtTwoRates) {
   c.sensitivity[7] = c.sensitivity[30] = 1e6f;
   const SiteResult ours = c.apply("mixllm", {{"bits", "3"}, {"group", "32"}, {"share", "5"}}).value(),
                    low = c.apply("gptq", {{"bits", "3"}, {"group", "32"}, {"act_order", "true"}}).value(),
-                   high = c.apply("gptq", {{"bits", "8"}, {"group", "32"}, {"symmetric", "true"}, {"act_order", "true"}})
-                              .value();
+                   high =
+                       c.apply("gptq", {{"bits", "8"}, {"group", "32"}, {"symmetric", "true"}, {"act_order", "true"}})
+                           .value();
   EXPECT_EQ(rows_of(ours.weight), (std::vector<std::uint32_t>{7, 30}));
   std::vector<float> a(40 * 96), b(a.size()), d(a.size());
   decode_effective_rows(ours.weight, 0, 40, a.data());
@@ -104,8 +106,8 @@ TEST(MixLlm, BeatsAsManyBytesForAllWhereOutputsDiffer) {
   const Given ours{{"bits", "3"}, {"group", "128"}, {"share", "10"}},
       theirs{{"bits", "3"}, {"group", "16"}, {"act_order", "true"}};
   EXPECT_LE(predicted_bytes(mixllm(), Params::make(mixllm(), ours).value(), 160, 128).value(),
-            predicted_bytes(*find_method("gptq").value(),
-                            Params::make(*find_method("gptq").value(), theirs).value(), 160, 128)
+            predicted_bytes(*find_method("gptq").value(), Params::make(*find_method("gptq").value(), theirs).value(),
+                            160, 128)
                 .value());
   EXPECT_LT(c.damage(c.apply("mixllm", ours).value().weight), 0.7 * c.damage(c.apply("gptq", theirs).value().weight));
 }

@@ -159,6 +159,14 @@ const Method nupes_method{
              .text = "At 3 bits, a grid of powers diverges less than an even one",
              .ours = {"nupes", "bits=3 group=64"},
              .baseline = {"rtn", "bits=3|4 group=16|32|64"}},
+            {.id = "nupes-symmetric-3bit",
+             .text = "At 3 bits and as many points on either side, a grid of powers diverges less than an even one",
+             .ours = {"nupes", "bits=3 group=64 form=symmetric"},
+             .baseline = {"rtn", "bits=3|4 group=16|32|64 symmetric=true clip=mse"}},
+            {.id = "nupes-kmeans-3bit",
+             .text = "At 3 bits, a grid of powers diverges less than a table from Fisher k-means",
+             .ours = {"nupes", "bits=3 group=64"},
+             .baseline = {"edkm", "bits=3|4 group=64 steps=0 start=nearest"}},
         },
 };
 

@@ -170,6 +170,10 @@ const Method spqr_method{
                      "bytes",
              .ours = {"spqr", "bits=3 group=16"},
              .baseline = {"gptq", "bits=3|4 group=16|32|64|128"}},
+            {.id = "spqr-super64",
+             .text = "With super-scales for 64 groups and few outliers, so at about 3.5 bits, they still do",
+             .ours = {"spqr", "bits=3 group=16 super=64 outliers=0.2"},
+             .baseline = {"gptq", "bits=3|4 group=16..128:4"}},
         },
 };
 
