@@ -28,6 +28,9 @@ struct Micro<double> {
 
 constexpr int kMaxTile = 12 * 32;
 
+/// Rows of panels of A up to which B is read where it is: packing it would take as long as the product.
+constexpr std::int64_t kFewPanels = 6;
+
 // panel[k][width] of columns [begin, begin + width) of V [k, count], zero beyond count.
 template <class T>
 void pack_panel(std::int64_t k, std::int64_t count, std::int64_t begin, int width, T alpha, View<T> v, T* panel) {
@@ -59,6 +62,8 @@ void gemm(std::int64_t m, std::int64_t n, std::int64_t k, T alpha, View<T> a, Vi
   std::vector<T> packed(static_cast<std::size_t>((a_panels * mr + b_panels * nr) * depth));
   T* const packed_a = packed.data();
   T* const packed_b = packed_a + a_panels * mr * depth;
+  const bool in_place = b.col_stride == 1 && a_panels <= kFewPanels;
+  const std::int64_t packed_from = in_place ? n / nr : 0;  // of B's panels: only one that is not whole
   const View<T> a_by_depth{a.data, a.col_stride, a.row_stride};
   // Blocks of about 192 x 192 outputs: their packed rows stay in the second-level cache.
   const std::int64_t a_block = std::max(1, 192 / mr), b_block = std::max(1, 192 / nr);
@@ -71,15 +76,16 @@ void gemm(std::int64_t m, std::int64_t n, std::int64_t k, T alpha, View<T> a, Vi
 
   for (std::int64_t start = 0; start < k; start += kDepth) {
     const std::int64_t now = std::min(kDepth, k - start);
-    pool.parallel_for(a_panels + b_panels, 1, [&](std::int64_t first, std::int64_t last, int) {
+    const View<T> b_now{b.data + start * b.row_stride, b.row_stride, b.col_stride};
+    pool.parallel_for(a_panels + b_panels - packed_from, 1, [&](std::int64_t first, std::int64_t last, int) {
       for (std::int64_t p = first; p < last; ++p) {
         if (p < a_panels) {
           const View<T> from{a_by_depth.data + start * a_by_depth.row_stride, a_by_depth.row_stride,
                              a_by_depth.col_stride};
           pack_panel(now, m, p * mr, mr, alpha, from, packed_a + p * mr * now);
         } else {
-          const View<T> from{b.data + start * b.row_stride, b.row_stride, b.col_stride};
-          pack_panel(now, n, (p - a_panels) * nr, nr, T(1), from, packed_b + (p - a_panels) * nr * now);
+          const std::int64_t j = p - a_panels + packed_from;
+          pack_panel(now, n, j * nr, nr, T(1), b_now, packed_b + j * nr * now);
         }
       }
     });
@@ -92,7 +98,9 @@ void gemm(std::int64_t m, std::int64_t n, std::int64_t k, T alpha, View<T> a, Vi
         for (std::int64_t j = bj * b_block; j < j_end; ++j)
           for (std::int64_t i = bi * a_block; i < i_end; ++i) {
             if (part == Part::upper && (j + 1) * nr <= i * mr) continue;
-            kernel(now, packed_a + i * mr * now, packed_b + j * nr * now, tile);
+            const bool where_it_is = j < packed_from;
+            kernel(now, packed_a + i * mr * now, where_it_is ? b_now.data + j * nr : packed_b + j * nr * now,
+                   where_it_is ? b_now.row_stride : nr, tile);
             const std::int64_t rows = std::min<std::int64_t>(mr, m - i * mr),
                                cols = std::min<std::int64_t>(nr, n - j * nr);
             for (std::int64_t r = 0; r < rows; ++r) {

@@ -15,9 +15,9 @@ struct GridTrial {
 struct Simd {
   const char* name;
   int f32_rows, f32_cols, f64_rows, f64_cols;  ///< tile of the micro kernels
-  /// tile[f32_rows][f32_cols] = sum over k of a[k][f32_rows] * b[k][f32_cols], both packed, k ascending.
-  void (*micro_f32)(std::int64_t k, const float* a, const float* b, float* tile);
-  void (*micro_f64)(std::int64_t k, const double* a, const double* b, double* tile);
+  /// tile[f32_rows][f32_cols] = sum over k, ascending, of a[k][f32_rows] * b[k * b_stride + ...][f32_cols], a packed.
+  void (*micro_f32)(std::int64_t k, const float* a, const float* b, std::int64_t b_stride, float* tile);
+  void (*micro_f64)(std::int64_t k, const double* a, const double* b, std::int64_t b_stride, double* tile);
   /// y += alpha * x
   void (*axpy)(std::int64_t n, float alpha, const float* x, float* y);
   /// Sum in 16 interleaved lanes, then a fixed tree.

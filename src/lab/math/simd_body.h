@@ -3,19 +3,21 @@
 // No include guard: this is a body, not an interface.
 
 template <class S, int Rows, int Vectors>
-void micro_tile(std::int64_t k, const typename S::Scalar* a, const typename S::Scalar* b, typename S::Scalar* tile) {
+void micro_tile(std::int64_t k, const typename S::Scalar* a, const typename S::Scalar* b, std::int64_t b_stride,
+                typename S::Scalar* tile) {
   typename S::Vector sum[Rows][Vectors];
   for (int r = 0; r < Rows; ++r)
     for (int v = 0; v < Vectors; ++v) sum[r][v] = S::zero();
   for (std::int64_t p = 0; p < k; ++p) {
     typename S::Vector column[Vectors];
     for (int v = 0; v < Vectors; ++v) column[v] = S::load(b + v * S::lanes);
+    for (int v = 0; v < Vectors; ++v) __builtin_prefetch(b + 24 * b_stride + v * S::lanes);
     for (int r = 0; r < Rows; ++r) {
       const typename S::Vector scalar = S::broadcast(a[r]);
       for (int v = 0; v < Vectors; ++v) sum[r][v] = S::fma(scalar, column[v], sum[r][v]);
     }
     a += Rows;
-    b += Vectors * S::lanes;
+    b += b_stride;
   }
   for (int r = 0; r < Rows; ++r)
     for (int v = 0; v < Vectors; ++v) S::store(tile + (r * Vectors + v) * S::lanes, sum[r][v]);
