@@ -101,13 +101,16 @@ at::Tensor Tape::forward(const Graph& graph, std::size_t first, std::size_t last
   return result;
 }
 
-at::Tensor Tape::backward(const at::Tensor& gradient, const GradientSink& sink) {
+at::Tensor Tape::backward(const at::Tensor& gradient, const GradientSink& sink, const OutputSink& outputs) {
   add(output_, gradient);
   for (std::size_t i = last_; i > first_; --i) {
     const Op& op = graph_->ops[i - 1];
     at::Tensor by_output = std::move(gradients_[static_cast<std::size_t>(op.output)]);
     gradients_[static_cast<std::size_t>(op.output)].reset();
-    if (by_output.defined()) back(op, by_output, sink);
+    if (by_output.defined()) {
+      if (outputs && op.kind == OpKind::linear) outputs(op, by_output);
+      back(op, by_output, sink);
+    }
     value(op.output).reset();
   }
   return std::move(gradients_[static_cast<std::size_t>(input_)]);
@@ -146,7 +149,7 @@ void Tape::back_norm(const Op& op, const at::Tensor& gradient, const GradientSin
   const at::Tensor dy = gradient.reshape(x.sizes());
   const at::Tensor r = at::rsqrt(x.square().mean(-1, true) + options_.rms_eps), n = x * r;
   at::Tensor by_weight = dy * n;
-  sink(op.site, by_weight.sum(at::IntArrayRef{0, 1}));
+  if (sink) sink(op.site, by_weight.sum(at::IntArrayRef{0, 1}));
   const at::Tensor mean = by_weight.mul_(weight).mean(-1, true);
   add(op.inputs[0], (dy * weight).sub_(n * mean).mul_(r).reshape(gradient.sizes()));
 }
@@ -154,8 +157,8 @@ void Tape::back_norm(const Op& op, const at::Tensor& gradient, const GradientSin
 void Tape::back_linear(const Op& op, const at::Tensor& gradient, const GradientSink& sink) {
   const at::Tensor& weight = weights_->at(op.site);
   const at::Tensor dy = gradient.to(weight.scalar_type());
-  if (!op.bias.empty()) sink(op.bias, gradient.sum(at::IntArrayRef{0}));
-  sink(op.site, at::mm(dy.t(), in(op, 0)));
+  if (sink && !op.bias.empty()) sink(op.bias, gradient.sum(at::IntArrayRef{0}));
+  if (sink) sink(op.site, at::mm(dy.t(), in(op, 0)));
   add(op.inputs[0], at::mm(dy, weight));
 }
 

@@ -10,8 +10,10 @@
 namespace sparing::lab {
 
 /// Sees the gradient of a loss by a weight: a matrix [rows, cols] in the products' dtype, or a vector [n] f32. Once per
-/// weight and pass.
+/// weight and pass. Empty: these gradients are not made.
 using GradientSink = std::function<void(const std::string& name, const at::Tensor& gradient)>;
+/// Sees the gradient of a loss by what a linear layer gives, [tokens, rows] f32.
+using OutputSink = std::function<void(const Op& op, const at::Tensor& gradient)>;
 
 class Tape {
  public:
@@ -20,7 +22,7 @@ class Tape {
   at::Tensor forward(const Graph& graph, std::size_t first, std::size_t last, const Weights& weights,
                      const RunOptions& options, const at::Tensor& x);
   /// The gradient by x, given that by the result, [tokens, width] f32. Values are let go on the way.
-  at::Tensor backward(const at::Tensor& gradient, const GradientSink& sink);
+  at::Tensor backward(const at::Tensor& gradient, const GradientSink& sink, const OutputSink& outputs = {});
 
  private:
   at::Tensor& value(Value v) { return values_[static_cast<std::size_t>(v)]; }

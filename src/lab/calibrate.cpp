@@ -1,9 +1,11 @@
 #include "lab/calibrate.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <numeric>
 
 #include "base/jobs.h"
 #include "base/log.h"
@@ -39,6 +41,8 @@ struct Gathered {
   std::vector<float> moment, input_damage;
   std::map<std::string, std::vector<float>> residual_damage;  // by site
 };
+/// Of all tokens alike, and of tokens by their weights: what some of the sites that read a value ask for.
+using GatheredBoth = std::array<Gathered, 2>;
 
 class Calibration {
  public:
@@ -70,8 +74,11 @@ class Calibration {
   }
   bool wants_damage(const std::string& site) const { return wants_statistics(site) && coder_.wants_damage(site); }
   Status advance(const Graph& graph, const Stage& stage, const std::map<std::string, CodedWeight>& coded);
-  Result<Gathered> gather(const Stage& stage);
-  Status code(const Stage& stage, const Gathered& sums, std::map<std::string, CodedWeight>& coded);
+  bool is_guided(const std::string& site) const { return !coder_.token_weights(site).empty(); }
+  /// Of the stage's tokens, with a mean of 1: the sum of what its guided sites ask for.
+  std::vector<float> weights_at(const Stage& stage) const;
+  Result<GatheredBoth> gather(const Stage& stage);
+  Status code(const Stage& stage, const GatheredBoth& both, std::map<std::string, CodedWeight>& coded);
   std::string head_site() const { return model_.config.tied_head ? "embed" : "head"; }
 
   const Checkpoint& checkpoint_;
@@ -108,32 +115,52 @@ Status Calibration::advance(const Graph& graph, const Stage& stage, const std::m
   return {};
 }
 
-Result<Gathered> Calibration::gather(const Stage& stage) {
-  Gathered sums;
-  const auto any = [&](auto wants) {
-    return std::ranges::any_of(stage.readers, [&](const Stage::Reader& r) { return (this->*wants)(r.site); });
-  };
-  if (!any(&Calibration::wants_statistics)) return sums;
+std::vector<float> Calibration::weights_at(const Stage& stage) const {
+  std::vector<float> sum;
+  for (const auto& [site, joins] : stage.readers) {
+    if (!wants_statistics(site)) continue;
+    const std::span<const float> weights = coder_.token_weights(site);
+    if (weights.empty()) continue;
+    sum.resize(weights.size());
+    for (std::size_t t = 0; t < sum.size(); ++t) sum[t] += weights[t];
+  }
+  const double total = std::accumulate(sum.begin(), sum.end(), 0.0);
+  if (!(total > 0)) return std::vector<float>(sum.size(), 1.0f);  // nothing depends on any of them
+  const double scale = static_cast<double>(sum.size()) / total;
+  for (float& weight : sum) weight = static_cast<float>(weight * scale);
+  return sum;
+}
+
+Result<GatheredBoth> Calibration::gather(const Stage& stage) {
+  GatheredBoth both;
   const auto start = Clock::now();
   const ActivationMatrix& input = now_->value(stage.observed);
   const std::int64_t width = input.width();
-  sums.moment = lab::second_moment(text_, input, pool_);
-  for (std::int64_t j = 0; j < width; ++j)
-    if (!std::isfinite(sums.moment[static_cast<std::size_t>(j * (width + 1))]))
-      return input_error("[calibrate] " + stage.readers.front().site + ": input " + std::to_string(j) +
-                         " is not finite on the calibration text: check the model with `sparing verify`");
-  if (original_ && any(&Calibration::wants_damage)) {
-    sums.input_damage = lab::damage_by_input(text_, original_->value(stage.observed), input, input, pool_);
-    for (const auto& [site, joins] : stage.readers)
-      if (joins >= 0 && wants_damage(site))
-        sums.residual_damage[site] =
-            lab::damage_by_input(text_, original_->value(joins), now_->value(joins), input, pool_);
+  for (const bool guided : {false, true}) {
+    const auto of_these = [&](const Stage::Reader& r) {
+      return wants_statistics(r.site) && is_guided(r.site) == guided;
+    };
+    if (std::ranges::none_of(stage.readers, of_these)) continue;
+    const std::vector<float> weights = guided ? weights_at(stage) : std::vector<float>();
+    Gathered& sums = both[guided ? 1 : 0];
+    sums.moment = lab::second_moment(text_, input, weights, pool_);
+    for (std::int64_t j = 0; j < width; ++j)
+      if (!std::isfinite(sums.moment[static_cast<std::size_t>(j * (width + 1))]))
+        return input_error("[calibrate] " + stage.readers.front().site + ": input " + std::to_string(j) +
+                           " is not finite on the calibration text: check the model with `sparing verify`");
+    const auto damaged = [&](const Stage::Reader& r) { return of_these(r) && wants_damage(r.site); };
+    if (!original_ || std::ranges::none_of(stage.readers, damaged)) continue;
+    sums.input_damage = lab::damage_by_input(text_, original_->value(stage.observed), input, input, weights, pool_);
+    for (const Stage::Reader& reader : stage.readers)
+      if (reader.joins >= 0 && damaged(reader))
+        sums.residual_damage[reader.site] = lab::damage_by_input(text_, original_->value(reader.joins),
+                                                                 now_->value(reader.joins), input, weights, pool_);
   }
   timing_.moments += since(start);
-  return sums;
+  return both;
 }
 
-Status Calibration::code(const Stage& stage, const Gathered& sums, std::map<std::string, CodedWeight>& coded) {
+Status Calibration::code(const Stage& stage, const GatheredBoth& both, std::map<std::string, CodedWeight>& coded) {
   const auto start = Clock::now();
   std::vector<std::string> sites;
   for (const auto& [site, joins] : stage.readers)
@@ -142,6 +169,7 @@ Status Calibration::code(const Stage& stage, const Gathered& sums, std::map<std:
   coder_.expect_at_once(std::min(jobs_, static_cast<int>(sites.size())));
   SPARING_CHECK_OK(at_once(jobs_, sites.size(), [&](std::size_t i) -> Status {
     const std::string& site = sites[i];
+    const Gathered& sums = both[is_guided(site) ? 1 : 0];
     Statistics statistics;
     if (!sums.moment.empty()) {
       statistics.cols = now_->value(stage.observed).width();
@@ -231,7 +259,7 @@ Status Calibration::block(const Graph& graph, const std::string& name) {
   for (const Stage& stage : finished ? std::vector{lab::whole_graph(graph)} : lab::cut_into_stages(graph)) {
     SPARING_CHECK_OK(advance(graph, stage, coded));
     if (!finished) {
-      SPARING_TRY(const Gathered sums, gather(stage));
+      SPARING_TRY(const GatheredBoth sums, gather(stage));
       SPARING_CHECK_OK(code(stage, sums, coded));
     }
     now_->release(stage);
@@ -267,7 +295,7 @@ Status Calibration::head() {
   const Stage stage = lab::cut_into_stages(graph).front();
   now_->enter(graph);
   if (original_) original_->enter(graph);
-  Gathered sums;
+  GatheredBoth sums;
   if (wants_statistics(head_site())) {
     SPARING_CHECK_OK(advance(graph, stage, coded));
     SPARING_TRY(sums, gather(stage));

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,9 @@ class SiteCoder {
   virtual bool wants_statistics(const std::string& site) const = 0;
   /// Whether the statistics should hold the damages too: the original model then runs beside the coded one.
   virtual bool wants_damage(const std::string&) const { return false; }
+  /// How much each calibration token counts in this site's statistics, [tokens], sequence after sequence; empty: all
+  /// alike. Sites that read the same values and give weights count tokens by the sum of them.
+  virtual std::span<const float> token_weights(const std::string&) const { return {}; }
   /// How many of the sites that are coded next are coded at once.
   virtual void expect_at_once(int) {}
   /// Codes the site. statistics: null unless wanted (and for an embedding that is not also the head). Sites that share
@@ -49,6 +53,7 @@ struct CalibrationOptions {
   std::uint64_t max_ram = 0;  ///< most bytes of activations in memory, beyond which they go to a file; 0: no limit
   std::filesystem::path scratch = {};  ///< folder of that file; empty: the system's folder for temporary files
   std::string device = "cpu";          ///< where libtorch computes: also "cuda", "cuda:1"
+  bool bf16 = false;                   ///< sensitivity: products in bf16 where the processor has such
   int jobs = 1;                        ///< sites with the same inputs that are coded at once
 };
 

@@ -179,7 +179,12 @@ class Halver : public SiteCoder {
     return {};
   }
   bool wants_damage(const std::string& site) const override { return damage && site != "embed"; }
+  std::span<const float> token_weights(const std::string& site) const override {
+    const auto found = weights.find(site);
+    return found == weights.end() ? std::span<const float>() : found->second;
+  }
   bool damage = false;
+  std::map<std::string, std::vector<float>> weights;  ///< of tokens, by site
   std::map<std::string, std::vector<float>> moments, input_damage, residual_damage;
   std::map<std::string, CodedWeight> earlier, coded;
   std::vector<std::string> order, blocks;
@@ -307,6 +312,48 @@ std::vector<std::vector<float>> inputs_of(const Checkpoint& checkpoint,
     }
   }
   return rows;
+}
+
+// Sites that read the same values count tokens by the sum of what they ask for, those that ask for nothing all alike.
+TEST(Calibrate, TokensCountByTheirWeights) {
+  const FormulaCheckpoint checkpoint(testing::tiny_config());
+  const auto sequences = text(3, 21);
+  Halver plain(checkpoint), guided(checkpoint);
+  plain.damage = guided.damage = true;
+  Rng rng(3);
+  for (const std::string site : {"layers.1.attn.q", "layers.1.attn.k", "layers.1.attn.o"})
+    for (int t = 0; t < 63; ++t) guided.weights[site].push_back(static_cast<float>(rng.uniform()));
+  ASSERT_TRUE(calibrate(checkpoint, sequences, {.threads = 2}, plain).ok());
+  ASSERT_TRUE(calibrate(checkpoint, sequences, {.threads = 2}, guided).ok());
+  for (const std::string site : {"layers.1.attn.v", "layers.1.mlp.up", "layers.0.attn.q"}) {
+    EXPECT_TRUE(guided.moments.at(site) == plain.moments.at(site)) << site;
+    EXPECT_TRUE(guided.input_damage.at(site) == plain.input_damage.at(site)) << site;
+  }
+  EXPECT_TRUE(guided.moments.at("layers.1.attn.q") == guided.moments.at("layers.1.attn.k"));
+  for (const std::string site : {"layers.1.attn.q", "layers.1.attn.o"}) {
+    std::vector<double> weights(63);
+    double total = 0;
+    for (std::size_t t = 0; t < 63; ++t) {
+      weights[t] = guided.weights.at(site)[t];
+      if (site.ends_with("q")) weights[t] += guided.weights.at("layers.1.attn.k")[t];
+      total += weights[t];
+    }
+    const auto now = inputs_of(checkpoint, sequences, guided.coded, site),
+               before = inputs_of(checkpoint, sequences, {}, site);
+    const std::size_t n = now[0].size();
+    for (std::size_t i = 0; i < n; i += 5)
+      for (std::size_t j = 0; j < n; j += 3) {
+        double moment = 0, damage = 0, size = 0;
+        for (std::size_t t = 0; t < 63; ++t) {
+          const double w = weights[t] * 63 / total;
+          moment += w * now[t][i] * now[t][j];
+          damage += w * (static_cast<double>(before[t][i]) - now[t][i]) * now[t][j];
+          size += w * (std::abs(now[t][i]) + std::abs(before[t][i])) * std::abs(now[t][j]);
+        }
+        ASSERT_NEAR(guided.moments.at(site)[i * n + j], moment, 1e-5 * size + 1e-6) << site;
+        ASSERT_NEAR(guided.input_damage.at(site)[i * n + j], damage, 1e-5 * size + 1e-6) << site;
+      }
+  }
 }
 
 TEST(Calibrate, DamagesCompareTheOriginalWithTheCodedModel) {

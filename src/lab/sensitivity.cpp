@@ -4,12 +4,15 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/zeros.h>
+#include <c10/core/InferenceMode.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/interrupt.h"
 #include "base/progress.h"
 #include "base/rng.h"
+#include "lab/backward.h"
 #include "lab/pass.h"
 
 namespace sparing {
@@ -19,8 +22,22 @@ using lab::ActivationMatrix;
 using lab::Weights;
 using Sums = std::map<std::string, std::vector<double>>;
 
-constexpr std::int64_t kGroupTokens = 2048;  ///< tokens whose streams are held at once
+constexpr std::int64_t kGroupTokens = 4096;  ///< tokens whose streams are held at once
 constexpr std::int64_t kHeadPositions = 64;  ///< positions whose logits are held at once, a thread
+
+bool has_bf16() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
+/// Sums of the squares of each token's row to `to`.
+void put_squares(const at::Tensor& gradient, float* to) {
+  const at::Tensor squares = gradient.square().sum(1).to(at::kCPU).contiguous();
+  std::copy_n(squares.data_ptr<float>(), squares.numel(), to);
+}
 
 void add_squares(const at::Tensor& gradient, std::vector<double>& sums) {
   const at::Tensor squares = gradient.square().sum(0).to(at::kCPU).contiguous();
@@ -43,6 +60,7 @@ class Backward {
       : checkpoint_(checkpoint),
         seed_(seed),
         device_(device),
+        bf16_(options.bf16 && device.is_cpu() && has_bf16()),
         pool_(options.threads),
         activations_(options.max_ram, options.scratch) {}
 
@@ -54,7 +72,24 @@ class Backward {
   Status head(const ActivationMatrix& in, const ActivationMatrix& gradient, std::size_t number);
   Status backward(const Graph& block, const ActivationMatrix& in, const ActivationMatrix& gradient);
   Result<Weights> weights_of(const Graph& graph) const {
-    return lab::load_weights(checkpoint_, graph, 0, graph.ops.size(), at::TensorOptions(at::kFloat).device(device_));
+    SPARING_TRY(Weights weights, lab::load_weights(checkpoint_, graph, 0, graph.ops.size(),
+                                                   at::TensorOptions(at::kFloat).device(device_)));
+    for (auto& [name, weight] : weights)
+      if (bf16_ && weight.dim() == 2) weight = weight.to(at::kBFloat16);
+    return weights;
+  }
+  /// A sequence's place in a site's sums by token.
+  float* by_token(const std::string& site, std::size_t sequence) {
+    return by_token_.at(site).data() + before_ + text_.offsets[sequence];
+  }
+  /// Room for all tokens at every linear site.
+  void make_room(std::int64_t tokens) {
+    const auto add = [&](const Graph& graph) {
+      for (const Op& op : graph.ops)
+        if (op.kind == OpKind::linear) by_token_[op.site].resize(static_cast<std::size_t>(tokens));
+    };
+    for (const Graph& block : model_.blocks) add(block);
+    add(model_.head);
   }
   std::size_t sequences() const { return text_.sequences->size(); }
   void for_sequences(const std::function<void(std::size_t)>& body) {
@@ -73,12 +108,15 @@ class Backward {
   const Checkpoint& checkpoint_;
   std::uint64_t seed_;
   at::Device device_;
+  bool bf16_;
   ThreadPool pool_;
   lab::ActivationPool activations_;
   ModelGraph model_;
   lab::CalibrationText text_;
   Sums sums_;
   std::vector<double> embedding_;
+  std::map<std::string, std::vector<float>> by_token_;
+  std::int64_t before_ = 0;  ///< tokens of the groups before this one
 };
 
 Status Backward::forward(const Graph& block, const ActivationMatrix& in, const ActivationMatrix& out) {
@@ -125,6 +163,7 @@ Status Backward::head(const ActivationMatrix& in, const ActivationMatrix& gradie
       }
       logs.gather(1, chosen.to(device_)).sum().backward();
       add_squares(logits.grad(), parts[s][graph.ops.back().site]);
+      put_squares(logits.grad(), by_token(graph.ops.back().site, s) + from);
       by_input.narrow(0, from, count).copy_(x.grad());
     }
     text_.put_rows(by_input, s, gradient);
@@ -138,21 +177,17 @@ Status Backward::backward(const Graph& block, const ActivationMatrix& in, const 
   SPARING_TRY(const Weights weights, weights_of(block));
   std::vector<Sums> parts(sequences());
   for_sequences([&](std::size_t s) {
-    const at::AutoGradMode with_gradients(true);
-    const at::Tensor x = text_.rows(in, s).clone().requires_grad_(true);
-    lab::Values values(block.widths.size());
-    values[static_cast<std::size_t>(block.input)] = x;
+    const c10::InferenceMode inference;
     lab::RunOptions how;
     how.rms_eps = text_.rms_eps;
     how.rotation = text_.rotations.at(text_.length(s));
-    lab::run(block, 0, block.ops.size(), weights, how, values, false);
-    const auto output_of = [&](const Op& op) { return values[static_cast<std::size_t>(op.output)]; };
-    for (const Op& op : block.ops)
-      if (op.kind == OpKind::linear) output_of(op).retain_grad();
-    values[static_cast<std::size_t>(block.output)].backward(text_.rows(gradient, s).clone());
-    for (const Op& op : block.ops)
-      if (op.kind == OpKind::linear) add_squares(output_of(op).grad(), parts[s][op.site]);
-    text_.put_rows(x.grad(), s, gradient);
+    lab::Tape tape;
+    tape.forward(block, 0, block.ops.size(), weights, how, text_.rows(in, s));
+    const lab::OutputSink outputs = [&](const Op& op, const at::Tensor& by_output) {
+      add_squares(by_output, parts[s][op.site]);
+      put_squares(by_output, by_token(op.site, s));
+    };
+    text_.put_rows(tape.backward(text_.rows(gradient, s).clone(), {}, outputs), s, gradient);
   });
   add(parts);
   return {};
@@ -197,6 +232,9 @@ Result<Sensitivity> Backward::run(const std::vector<std::vector<Token>>& sequenc
   Sensitivity result;
   Progress progress("sensitivity", static_cast<std::int64_t>(sequences.size()), "sequence");
   std::size_t number = 0;
+  std::int64_t all = 0;
+  for (const auto& sequence : sequences) all += static_cast<std::int64_t>(sequence.size());
+  make_room(all);
   for (std::size_t first = 0; first < sequences.size(); ++number) {
     std::vector<std::vector<Token>> part;
     std::int64_t tokens = 0;
@@ -204,6 +242,7 @@ Result<Sensitivity> Backward::run(const std::vector<std::vector<Token>>& sequenc
       tokens += static_cast<std::int64_t>(sequences[first].size());
       part.push_back(sequences[first++]);
     } while (first < sequences.size() && tokens + static_cast<std::int64_t>(sequences[first].size()) <= kGroupTokens);
+    before_ = result.tokens;
     SPARING_CHECK_OK(group(part, number));
     result.tokens += tokens;
     progress.advance(static_cast<std::int64_t>(part.size()));
@@ -218,6 +257,7 @@ Result<Sensitivity> Backward::run(const std::vector<std::vector<Token>>& sequenc
   };
   for (const auto& [site, sums] : sums_) result.outputs[site] = mean(sums);
   result.embedding = mean(embedding_);
+  result.by_token = std::move(by_token_);
   return result;
 }
 

@@ -20,11 +20,13 @@ namespace sparing {
 struct Sensitivity {
   std::map<std::string, std::vector<float>> outputs;  ///< [rows] by linear site; a head that is tied: by "embed"
   std::vector<float> embedding;                       ///< [hidden]: by the stream into the first block
+  /// [tokens] by linear site, sequence after sequence: the sum over its outputs instead of the mean over tokens.
+  std::map<std::string, std::vector<float>> by_token;
   std::int64_t tokens = 0;
 };
 
 /// Runs the original model over the sequences, forwards and back, block by block: one block's weights and the streams
-/// between blocks of about 2,048 tokens are in memory (the streams spill, as calibration's activations do). The same
+/// between blocks of about 4,096 tokens are in memory (the streams spill, as calibration's activations do). The same
 /// bits for any number of threads. Errors: no sequences, tokens out of range, an interrupt, memory.
 Result<Sensitivity> measure_sensitivity(const Checkpoint& checkpoint, const std::vector<std::vector<Token>>& sequences,
                                         std::uint64_t seed, const CalibrationOptions& options);

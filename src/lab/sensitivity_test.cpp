@@ -50,6 +50,15 @@ TEST(Sensitivity, PredictsTheDivergenceThatSmallErrorsCause) {
   ASSERT_TRUE(sensitivity.ok()) << sensitivity.error().message;
   EXPECT_EQ(sensitivity->tokens, 24 * 32);
   EXPECT_EQ(sensitivity->embedding.size(), static_cast<std::size_t>(checkpoint->config().hidden));
+  for (const auto& [site, outputs] : sensitivity->outputs) {
+    // The same squares, summed the other way.
+    const std::vector<float>& tokens = sensitivity->by_token.at(site);
+    ASSERT_EQ(tokens.size(), 24u * 32u) << site;
+    double by_token = 0, by_output = 0;
+    for (const float v : tokens) by_token += v;
+    for (const float v : outputs) by_output += 24.0 * 32 * v;
+    EXPECT_NEAR(by_token, by_output, 1e-5 * by_output) << site;
+  }
   for (const std::string site : {"layers.0.attn.v", "layers.1.mlp.down", "layers.2.mlp.up", "head"}) {
     const CodedWeight original = checkpoint->weight(site).value();
     const auto& outputs = sensitivity->outputs.at(site);

@@ -121,6 +121,9 @@ struct Method {
   const RowSharing* sharing = nullptr;
   /// Whether apply wants the sensitivity in Statistics; null: never.
   bool (*weighs_outputs)(const Params& params) = nullptr;
+  /// Whether tokens count in the statistics by how much the predictions depend on them at this site's outputs; null:
+  /// never.
+  bool (*guides)(const Params& params) = nullptr;
   /// How the block's sites are trained once all are coded; null, or no steps: apply's weight is final.
   TrainingSchedule (*schedule)(const Params& params) = nullptr;
   /// Whether some parameters are to be found in the weight itself before anything is planned; null: never.

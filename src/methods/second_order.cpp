@@ -152,6 +152,22 @@ ParamSpec correct_param(double default_value) {
           .help = "how much of the damage from sites coded before to make up for (0: none; needs a second pass)"};
 }
 
+ParamSpec guided_param() {
+  return {.name = "guided",
+          .type = ParamSpec::Type::boolean,
+          .default_value = 0,
+          .min = 0,
+          .max = 1,
+          .choices = {},
+          .help =
+              "calibration tokens count by how much the predictions depend on the outputs there (takes a backward "
+              "pass)"};
+}
+
+bool guided(const Params& params) {
+  return params.flag("guided");
+}
+
 ParamSpec scale_reach_param() {
   return {.name = "scale_reach",
           .type = ParamSpec::Type::real,

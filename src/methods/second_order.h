@@ -48,6 +48,9 @@ std::string second_order_note(const math::Metric& metric, double damping, std::i
 ParamSpec damping_param();
 ParamSpec correct_param(double default_value);
 ParamSpec refine_param();
+/// Whether calibration tokens count by what the predictions depend on (Method::guides, guided).
+ParamSpec guided_param();
+bool guided(const Params& params);
 /// Of the methods that train scales with their block.
 ParamSpec scale_reach_param();
 

@@ -22,6 +22,12 @@ bool corrects(const std::vector<BoundSite>& sites) {
   });
 }
 
+bool guides(const std::vector<BoundSite>& sites) {
+  return std::ranges::any_of(sites, [](const BoundSite& site) {
+    return site.method != nullptr && site.method->guides != nullptr && site.method->guides(site.params);
+  });
+}
+
 /// What a site's coding costs in drafts of it, which are neither polished nor corrected. Measured on layers of
 /// SmolLM2's off-grid twin with gptq at 3 bits, on 2 cores: .65 s a draft; two passes of polish .4 s more where scales
 /// are in f16, 2.4 s where they and the minima are coded; correction .17 s.
@@ -43,6 +49,7 @@ struct TokenCost {
   double forward = 0;     ///< through the layers, once
   double statistics = 0;  ///< second moments of the inputs, half of a symmetric matrix each
   double correction = 0;  ///< the same between the damage so far and the inputs: of those, and of the stream they join
+  double head = 0;        ///< once
 };
 
 TokenCost token_cost(const std::vector<BoundSite>& sites) {
@@ -54,6 +61,7 @@ TokenCost token_cost(const std::vector<BoundSite>& sites) {
     const bool layer = block != name;
     const double rows = static_cast<double>(site.site.rows), cols = static_cast<double>(site.site.cols);
     if (layer) cost.forward += rows * cols;
+    if (site.site.role == SiteRole::head || site.site.tied) cost.head += rows * cols;
     if (part == "attn.o" || part == "mlp.down") cost.correction += rows * cols;
     const bool reads_norm = part.starts_with("attn.") && part != "attn.o",
                reads_second = part == "mlp.gate" || part == "mlp.up";
@@ -71,11 +79,12 @@ double coding_seconds(const Plan& plan, const std::vector<BoundSite>& sites, dou
                       double seconds_per_unit) {
   if (plan.calibration.tokens == 0) return 0;
   double seconds = seconds_per_token * static_cast<double>(plan.calibration.tokens);
-  if (corrects(sites)) {
-    // The original model runs beside the coded one.
-    const TokenCost cost = token_cost(sites);
-    seconds *= (2 * cost.forward + cost.statistics + cost.correction) / (cost.forward + cost.statistics);
-  }
+  const TokenCost cost = token_cost(sites);
+  const double once = seconds / (cost.forward + cost.statistics);
+  // The original model runs beside the coded one.
+  if (corrects(sites)) seconds += once * (cost.forward + cost.correction);
+  // Forward to its streams, then each block once more with its gradients by inputs and outputs.
+  if (guides(sites)) seconds += once * (3 * cost.forward + 2 * cost.head);
   for (const BoundSite& site : sites) {
     if (site.method != nullptr) seconds += seconds_per_unit * coding_units(site.site) * times_a_draft(site);
   }

@@ -48,6 +48,21 @@ TEST(CodingSeconds, CorrectionCostsMoreThanASecondPass) {
               10 * (2 * once + 3 * statistics + 512.0 * 2048) / (once + statistics), 1e-9);
 }
 
+TEST(CodingSeconds, GuidanceTakesABackwardPass) {
+  Case c;
+  c.plan.calibration.tokens = 1000;
+  const Method* gptq = find_method("gptq").value();
+  c.sites[1].method = gptq;
+  c.sites[1].params = *Params::make(*gptq, {{"guided", "true"}});
+  const double once = 2.0 * 2048 * 512, statistics = (2 * 512.0 * 512 + 2048.0 * 2048) / 2;
+  double head = 0;
+  for (const BoundSite& site : c.sites)
+    if (site.site.tied || site.site.role == SiteRole::head)
+      head += static_cast<double>(site.site.rows * site.site.cols);
+  EXPECT_GT(head, 0);
+  EXPECT_NEAR(coding_seconds(c.plan, c.sites, 0.01, 0), 10 + 10 * (3 * once + 2 * head) / (once + statistics), 1e-9);
+}
+
 TEST(CodingSeconds, PolishUnderCodedScalesCostsSeveralDrafts) {
   Case c;
   c.plan.calibration.tokens = 1000;

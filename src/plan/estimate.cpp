@@ -147,6 +147,7 @@ ParamList draft_params(const Setting& setting) {
   ParamList params = setting.params;
   for (auto& [name, value] : params) {
     if (name == "correct" || name == "refine") value.assign(1, '0');
+    if (name == "guided") value = "false";
   }
   return params;
 }

@@ -169,6 +169,7 @@ CalibrationOptions calibration_options(const ExecuteOptions& options, const Chec
   calibration.threads = options.threads;
   calibration.device = options.device;
   calibration.scratch = options.scratch;
+  calibration.bf16 = true;
   if (options.max_ram == 0) return calibration;
   std::map<std::string, std::uint64_t> weights;
   std::uint64_t largest = 0, widest = 0;

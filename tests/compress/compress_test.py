@@ -111,6 +111,15 @@ class Compress(unittest.TestCase):
             one, three = ((self.folder / f'{method}{jobs}' / 'sparing-00001-of-00001.safetensors').read_bytes() for jobs in (1, 3))
             self.assertEqual(one, three, method)
 
+    def test_tokens_that_matter_count_more(self):
+        weights = {}
+        for name, words in (('plain', []), ('guided', ['--param', 'guided=true']), ('again', ['--param', 'guided=true', '--threads', 1])):
+            self.ok('--method', 'gptq', '--bits', '3', '--param', 'correct=1', *words, *CALIB, out=name)
+            weights[name] = (self.folder / name / 'sparing-00001-of-00001.safetensors').read_bytes()
+        self.assertEqual(weights['guided'], weights['again'])
+        self.assertNotEqual(weights['guided'], weights['plain'])
+        self.assertLess(self.kl('guided'), 1.1 * self.kl('plain'))
+
     def test_a_share_of_all_rows_goes_where_it_matters(self):
         words = ['--method', 'mixllm', '--bits', '3', '--group', '64', *CALIB]
         rows = {}

@@ -95,6 +95,7 @@ std::vector<ParamSpec> parameters() {
       scale_reach_param(),
       damping_param(),
       correct_param(1),
+      guided_param(),
   };
   for (const ParamSpec& spec : training_params()) params.push_back(spec);
   return params;
@@ -116,6 +117,7 @@ const Method decoupleq_method{
     .transform = nullptr,
     .corrects = corrects,
     .apply = apply,
+    .guides = guided,
     .schedule = schedule,
     .claims =
         {

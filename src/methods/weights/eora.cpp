@@ -72,7 +72,7 @@ std::vector<ParamSpec> params() {
                   .max = 20,
                   .choices = {},
                   .help = "times that the base is coded again for what the term leaves; stops where the error rises"});
-  rest.insert(rest.end(), {damping_param(), correct_param(0), refine_param()});
+  rest.insert(rest.end(), {damping_param(), correct_param(0), refine_param(), guided_param()});
   return int_grid_params(std::move(rest), "mse");
 }
 
@@ -95,6 +95,7 @@ const Method eora_method{
     .transform = nullptr,
     .corrects = corrects,
     .apply = apply,
+    .guides = guided,
     .claims =
         {
             {.id = "eora-gptq-3bit",

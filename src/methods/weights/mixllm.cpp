@@ -195,7 +195,8 @@ std::vector<ParamSpec> params() {
                            .help = "this site's rows at 8 bits; -1: what its share comes to"},
                           damping_param(),
                           correct_param(0),
-                          refine_param()},
+                          refine_param(),
+                          guided_param()},
                          "mse");
 }
 
@@ -220,6 +221,7 @@ const Method mixllm_method{
     .apply = apply,
     .sharing = &sharing,
     .weighs_outputs = weighs_outputs,
+    .guides = guided,
     .claims =
         {
             {.id = "mixllm-global",

@@ -158,11 +158,13 @@ const Method spqr_method{
             damping_param(),
             correct_param(0),
             refine_param(),
+            guided_param(),
         },
     .codings = codings,
     .transform = nullptr,
     .corrects = corrects,
     .apply = apply,
+    .guides = guided,
     .claims =
         {
             {.id = "spqr-gptq-3bit",
