@@ -12,6 +12,7 @@
 
 #include "base/atomic_file.h"
 #include "base/interrupt.h"
+#include "base/jobs.h"
 #include "base/sha256.h"
 #include "base/suggest.h"
 #include "base/units.h"
@@ -168,6 +169,7 @@ Result<ClaimRunner> make_runner(const Options& o, const Session& session, const 
                            checkpoint->config()));
   options.engine = engine_options(o.engine, session);
   options.execution.threads = session.common.threads;
+  options.execution.jobs = threads_each(session.common.threads, 1);
   SPARING_CHECK_OK(check_device(o.device));
   options.execution.device = o.device;
   options.execution.code_calibrated = code_calibrated;

@@ -106,6 +106,9 @@ std::string plan_table(const Plan& plan, const std::vector<BoundSite>& sites, st
     }
     text += ", sequences of " + std::to_string(plan.calibration.length) + ", seed " + std::to_string(plan.seed) + ".\n";
   }
+  if (plan.activation_bits != 0) {
+    text += "\nActivations in " + std::to_string(plan.activation_bits) + " bits: the weights lose less than 8 would.\n";
+  }
   if (plan.heal) {
     text += "\nHealing: " + format_count(static_cast<std::uint64_t>(plan.heal->text.tokens)) + " tokens, " +
             std::to_string(plan.heal->batch) + " sequences of " + std::to_string(plan.heal->text.length) +

@@ -191,7 +191,7 @@ Status code_calibrated(const Plan& plan, const Assembler& assembler, const std::
     SPARING_TRY(Sensitivity of_all, measure_sensitivity(assembler.checkpoint(), sequences, plan.seed, calibration));
     sensitivity.by_token = std::move(of_all.by_token);
     for (auto& [site, weights] : sensitivity.by_token) {
-      // One sampled token says how much a position matters only roughly. Power 1 gained four fifths of what 1/2 does.
+      // One sampled token says only roughly how much a position matters: the root keeps few of them from ruling.
       for (float& weight : weights) weight = std::sqrt(weight);
     }
   }

@@ -59,11 +59,11 @@ void gemm(std::int64_t m, std::int64_t n, std::int64_t k, T alpha, View<T> a, Vi
   const auto kernel = Micro<T>::kernel();
   const std::int64_t a_panels = static_cast<std::int64_t>(ceil_div(m, mr)),
                      b_panels = static_cast<std::int64_t>(ceil_div(n, nr)), depth = std::min(k, kDepth);
-  std::vector<T> packed(static_cast<std::size_t>((a_panels * mr + b_panels * nr) * depth));
-  T* const packed_a = packed.data();
-  T* const packed_b = packed_a + a_panels * mr * depth;
   const bool in_place = b.col_stride == 1 && a_panels <= kFewPanels;
   const std::int64_t packed_from = in_place ? n / nr : 0;  // of B's panels: only one that is not whole
+  std::vector<T> packed(static_cast<std::size_t>((a_panels * mr + (b_panels - packed_from) * nr) * depth));
+  T* const packed_a = packed.data();
+  T* const packed_b = packed_a + a_panels * mr * depth;
   const View<T> a_by_depth{a.data, a.col_stride, a.row_stride};
   // Blocks of about 192 x 192 outputs: their packed rows stay in the second-level cache.
   const std::int64_t a_block = std::max(1, 192 / mr), b_block = std::max(1, 192 / nr);
@@ -85,7 +85,7 @@ void gemm(std::int64_t m, std::int64_t n, std::int64_t k, T alpha, View<T> a, Vi
           pack_panel(now, m, p * mr, mr, alpha, from, packed_a + p * mr * now);
         } else {
           const std::int64_t j = p - a_panels + packed_from;
-          pack_panel(now, n, j * nr, nr, T(1), b_now, packed_b + j * nr * now);
+          pack_panel(now, n, j * nr, nr, T(1), b_now, packed_b + (j - packed_from) * nr * now);
         }
       }
     });
@@ -99,7 +99,8 @@ void gemm(std::int64_t m, std::int64_t n, std::int64_t k, T alpha, View<T> a, Vi
           for (std::int64_t i = bi * a_block; i < i_end; ++i) {
             if (part == Part::upper && (j + 1) * nr <= i * mr) continue;
             const bool where_it_is = j < packed_from;
-            kernel(now, packed_a + i * mr * now, where_it_is ? b_now.data + j * nr : packed_b + j * nr * now,
+            kernel(now, packed_a + i * mr * now,
+                   where_it_is ? b_now.data + j * nr : packed_b + (j - packed_from) * nr * now,
                    where_it_is ? b_now.row_stride : nr, tile);
             const std::int64_t rows = std::min<std::int64_t>(mr, m - i * mr),
                                cols = std::min<std::int64_t>(nr, n - j * nr);
