@@ -109,6 +109,12 @@ Result<Transform> diagonal_transform(const std::vector<std::uint16_t>& d) {
   return t;
 }
 
+std::int32_t hadamard_block(std::int64_t cols) {
+  std::int32_t block = 1;
+  while (block < 512 && cols % (2 * block) == 0) block *= 2;
+  return block;
+}
+
 Result<Transform> hadamard_transform(std::int32_t block, const std::vector<bool>& negative) {
   Buffer buffer((negative.size() + 7) / 8);
   for (std::size_t i = 0; i < negative.size(); ++i)

@@ -49,6 +49,7 @@ class Params {
  public:
   static Result<Params> make(const struct Method& method,
                              const std::vector<std::pair<std::string, std::string>>& given);
+  bool has(std::string_view name) const;  ///< whether the method has such a parameter
   double real(std::string_view name) const;
   std::int64_t integer(std::string_view name) const;
   bool flag(std::string_view name) const;

@@ -1,5 +1,6 @@
 // Parameters of a method: parsed from name=value, checked against its ParamSpecs, printed back.
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -74,6 +75,9 @@ Result<Params> Params::make(const Method& method, const std::vector<std::pair<st
   return params;
 }
 
+bool Params::has(std::string_view name) const {
+  return std::ranges::any_of(method_->params, [&](const ParamSpec& spec) { return spec.name == name; });
+}
 double Params::real(std::string_view name) const {
   return values_[index_of(method_, name)];
 }

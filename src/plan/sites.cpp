@@ -6,6 +6,7 @@
 #include <map>
 
 #include "base/units.h"
+#include "codecs/transform.h"
 
 namespace sparing {
 namespace {
@@ -161,6 +162,7 @@ Result<CodedWeight> sized_weight(const BoundSite& site, const Checkpoint& checkp
   }
   if (site.method->transform != nullptr) {
     weight.input.kind = site.method->transform(site.params);
+    if (weight.input.kind == TransformKind::hadamard) weight.input.block = hadamard_block(weight.cols);
     SPARING_TRY(const std::uint64_t size, blob_bytes(weight.input, weight.cols));
     SPARING_TRY(weight.input.blob, zeros(size));
   }

@@ -4,6 +4,7 @@
 
 #include "lab/math/learned_rounding.h"
 #include "methods/block_training.h"
+#include "methods/input_basis.h"
 #include "methods/int_grid.h"
 #include "methods/second_order.h"
 
@@ -96,6 +97,7 @@ std::vector<ParamSpec> parameters() {
       damping_param(),
       correct_param(1),
       guided_param(),
+      basis_param(),
   };
   for (const ParamSpec& spec : training_params()) params.push_back(spec);
   return params;
@@ -114,9 +116,9 @@ const Method decoupleq_method{
     .approximate = false,
     .params = parameters(),
     .codings = codings,
-    .transform = nullptr,
+    .transform = basis_transform,
     .corrects = corrects,
-    .apply = apply,
+    .apply = in_basis<apply>,
     .guides = guided,
     .schedule = schedule,
     .claims =

@@ -3,6 +3,7 @@
 // leaves.
 
 #include "lab/math/low_rank.h"
+#include "methods/input_basis.h"
 #include "methods/int_grid.h"
 #include "methods/low_rank.h"
 #include "methods/second_order.h"
@@ -72,7 +73,7 @@ std::vector<ParamSpec> params() {
                   .max = 20,
                   .choices = {},
                   .help = "times that the base is coded again for what the term leaves; stops where the error rises"});
-  rest.insert(rest.end(), {damping_param(), correct_param(0), refine_param(), guided_param()});
+  rest.insert(rest.end(), {damping_param(), correct_param(0), refine_param(), guided_param(), basis_param()});
   return int_grid_params(std::move(rest), "mse");
 }
 
@@ -92,9 +93,9 @@ const Method eora_method{
     .approximate = false,
     .params = params(),
     .codings = codings,
-    .transform = nullptr,
+    .transform = basis_transform,
     .corrects = corrects,
-    .apply = apply,
+    .apply = in_basis<apply>,
     .guides = guided,
     .claims =
         {

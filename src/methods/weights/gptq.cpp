@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "methods/input_basis.h"
 #include "methods/int_grid.h"
 #include "methods/second_order.h"
 
@@ -20,6 +21,9 @@ Result<IntGroupSpec> spec_of(const Params& params, std::int64_t cols) {
   if (spec.groups.scale == ScaleKind::coded && !params.flag("static_groups"))
     return usage_error("[gptq] scale=" + std::string(params.choice("scale")) +
                        " needs static_groups=true: groups that share a super-scale are fitted together");
+  if (permutes(params) && basis_transform(params) != TransformKind::identity)
+    return usage_error("[gptq] basis=" + std::string(params.choice("basis")) +
+                       " needs static_groups=true: a permutation of the inputs is stored otherwise");
   return spec;
 }
 
@@ -33,7 +37,7 @@ bool corrects(const Params& params) {
 }
 
 TransformKind transform(const Params& params) {
-  return permutes(params) ? TransformKind::permutation : TransformKind::identity;
+  return permutes(params) ? TransformKind::permutation : basis_transform(params);
 }
 
 Transform permutation_of(const std::vector<std::int32_t>& order) {
@@ -170,12 +174,13 @@ const Method gptq_method{
             correct_param(0),
             refine_param(),
             guided_param(),
+            basis_param(),
         },
         "mse"),
     .codings = codings,
     .transform = transform,
     .corrects = corrects,
-    .apply = apply,
+    .apply = in_basis<apply>,
     .guides = guided,
     .claims =
         {
@@ -197,6 +202,14 @@ const Method gptq_method{
              .text = "At 3 bits, tokens that count by what the predictions depend on lower divergence",
              .ours = {"gptq", "bits=3 group=64 guided=true"},
              .baseline = {"gptq", "bits=3 group=64"}},
+            {.id = "gptq-hadamard",
+             .text = "At 3 bits, inputs rotated in blocks lower divergence",
+             .ours = {"gptq", "bits=3 group=64 basis=hadamard"},
+             .baseline = {"gptq", "bits=3 group=48..64"}},
+            {.id = "gptq-scaled",
+             .text = "At 3 bits, inputs scaled by their sizes lower divergence",
+             .ours = {"gptq", "bits=3 group=64 basis=scaled"},
+             .baseline = {"gptq", "bits=3 group=48..64"}},
             {.id = "gptq-act_order",
              .text = "At 3 bits, coding inputs by falling second moment lowers divergence",
              .ours = {"gptq", "bits=3 group=64 act_order=true"},

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "codecs/int_rows.h"
+#include "methods/input_basis.h"
 #include "methods/int_grid.h"
 #include "methods/low_rank.h"
 #include "methods/second_order.h"
@@ -196,7 +197,8 @@ std::vector<ParamSpec> params() {
                           damping_param(),
                           correct_param(0),
                           refine_param(),
-                          guided_param()},
+                          guided_param(),
+                          basis_param()},
                          "mse");
 }
 
@@ -216,9 +218,9 @@ const Method mixllm_method{
     .approximate = true,
     .params = params(),
     .codings = codings,
-    .transform = nullptr,
+    .transform = basis_transform,
     .corrects = corrects,
-    .apply = apply,
+    .apply = in_basis<apply>,
     .sharing = &sharing,
     .weighs_outputs = weighs_outputs,
     .guides = guided,

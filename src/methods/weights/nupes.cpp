@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "lab/math/table_grid.h"
+#include "methods/input_basis.h"
 #include "methods/int_grid.h"
 
 namespace sparing {
@@ -145,11 +146,12 @@ const Method nupes_method{
              .max = 1,
              .choices = {"int8", "f32"},
              .help = "points rounded to 127ths, which run as integers; or as they are, which run in f32"},
+            basis_param(false),
         },
     .codings = codings,
-    .transform = nullptr,
+    .transform = basis_transform,
     .corrects = nullptr,
-    .apply = apply,
+    .apply = in_basis<apply>,
     .schedule = nullptr,
     .detects = detects,
     .detect = detect,

@@ -5,6 +5,7 @@
 #include "lab/math/vq_coding.h"
 #include "lab/math/vq_training.h"
 #include "methods/block_training.h"
+#include "methods/input_basis.h"
 #include "methods/int_grid.h"
 #include "methods/second_order.h"
 
@@ -164,6 +165,7 @@ std::vector<ParamSpec> parameters() {
   params.push_back(damping_param());
   params.push_back(correct_param(1));
   params.push_back(refine_param());
+  params.push_back(basis_param());
   return params;
 }
 
@@ -180,9 +182,9 @@ const Method pv_tuning_method{
     .approximate = false,
     .params = parameters(),
     .codings = codings,
-    .transform = nullptr,
+    .transform = basis_transform,
     .corrects = corrects,
-    .apply = apply,
+    .apply = in_basis<apply>,
     .schedule = training_schedule,
     .claims =
         {

@@ -3,6 +3,7 @@
 
 #include "lab/math/learned_rounding.h"
 #include "methods/block_training.h"
+#include "methods/input_basis.h"
 #include "methods/int_grid.h"
 #include "methods/second_order.h"
 
@@ -94,6 +95,8 @@ std::vector<ParamSpec> parameters() {
            damping_param(),
            correct_param(1),
            refine_param(),
+           guided_param(),
+           basis_param(),
        })
     rest.push_back(spec);
   return int_grid_params(std::move(rest), "mse");
@@ -112,9 +115,10 @@ const Method signround_method{
     .approximate = false,
     .params = parameters(),
     .codings = codings,
-    .transform = nullptr,
+    .transform = basis_transform,
     .corrects = corrects,
-    .apply = apply,
+    .apply = in_basis<apply>,
+    .guides = guided,
     .schedule = training_schedule,
     .claims =
         {

@@ -5,6 +5,7 @@
 
 #include "base/checked.h"
 #include "codecs/csr.h"
+#include "methods/input_basis.h"
 #include "methods/int_grid.h"
 #include "methods/second_order.h"
 
@@ -159,11 +160,12 @@ const Method spqr_method{
             correct_param(0),
             refine_param(),
             guided_param(),
+            basis_param(),
         },
     .codings = codings,
-    .transform = nullptr,
+    .transform = basis_transform,
     .corrects = corrects,
-    .apply = apply,
+    .apply = in_basis<apply>,
     .guides = guided,
     .claims =
         {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "codecs/int_group.h"
+#include "methods/input_basis.h"
 #include "methods/int_grid.h"
 #include "tensor/half.h"
 
@@ -238,6 +239,7 @@ std::vector<ParamSpec> parameters() {
        .max = 1,
        .choices = {"none", "mse"},
        .help = "a group's scale: its largest magnitude, or searched for the least squared error"},
+      basis_param(false),
   };
 }
 
@@ -254,9 +256,9 @@ const Method table_method{
     .approximate = false,
     .params = parameters(),
     .codings = codings,
-    .transform = nullptr,
+    .transform = basis_transform,
     .corrects = nullptr,
-    .apply = apply,
+    .apply = in_basis<apply>,
     .claims =
         {
             {.id = "table-nf4-symmetric",
