@@ -24,14 +24,15 @@ std::size_t at(std::int64_t i) {
 
 /// T(row) in place of every row of [rows, cols].
 void turn_rows(const Transform& t, std::int64_t cols, std::span<float> values, ThreadPool& pool) {
-  pool.parallel_for(static_cast<std::int64_t>(values.size()) / cols, 16, [&](std::int64_t begin, std::int64_t end, int) {
-    std::vector<float> turned(at(cols));
-    for (std::int64_t r = begin; r < end; ++r) {
-      const std::span<float> row = values.subspan(at(r * cols), at(cols));
-      apply_transform(t, cols, row.data(), turned.data());
-      std::ranges::copy(turned, row.begin());
-    }
-  });
+  pool.parallel_for(static_cast<std::int64_t>(values.size()) / cols, 16,
+                    [&](std::int64_t begin, std::int64_t end, int) {
+                      std::vector<float> turned(at(cols));
+                      for (std::int64_t r = begin; r < end; ++r) {
+                        const std::span<float> row = values.subspan(at(r * cols), at(cols));
+                        apply_transform(t, cols, row.data(), turned.data());
+                        std::ranges::copy(turned, row.begin());
+                      }
+                    });
 }
 
 void transpose(std::int64_t n, std::span<float> square) {
@@ -77,8 +78,7 @@ double rounding_loss(const SiteProblem& problem, const IntGroupSpec& spec, const
   std::vector<float> decoded = decoded_values(grid);
   for (std::size_t i = 0; i < decoded.size(); ++i) decoded[i] *= d[i % at(n)];
   double sum = 0;
-  for (const double loss :
-       math::row_losses(rows, decoded, count, n, problem.statistics->second_moment, pool)) {
+  for (const double loss : math::row_losses(rows, decoded, count, n, problem.statistics->second_moment, pool)) {
     sum += loss;
   }
   return sum;
@@ -102,7 +102,8 @@ Result<Transform> scales(const SiteProblem& problem, const Params& params, Threa
     mean += size[at(j)] / static_cast<double>(n);
   }
   IntGroupSpec spec;
-  spec.bits = static_cast<std::int32_t>(params.has("bits") ? std::clamp<std::int64_t>(params.integer("bits"), 2, 8) : 4);
+  spec.bits =
+      static_cast<std::int32_t>(params.has("bits") ? std::clamp<std::int64_t>(params.integer("bits"), 2, 8) : 4);
   spec.zero_offset = 1 << (spec.bits - 1);
   const std::int64_t group = params.has("group") ? params.integer("group") : 0;
   spec.groups.group = static_cast<std::int32_t>(group > 0 ? std::min(group, n) : n);
@@ -131,10 +132,12 @@ class TurnedWeight final : public TrainableWeight {
       : inner_(std::move(inner)), input_(std::move(input)), cols_(cols) {}
   void values(std::span<float> out, ThreadPool& pool) const override {
     inner_->values(out, pool);
-    pool.parallel_for(static_cast<std::int64_t>(out.size()) / cols_, 16, [&](std::int64_t begin, std::int64_t end, int) {
-      std::vector<float> scratch(at(cols_));
-      for (std::int64_t r = begin; r < end; ++r) fold_transform(input_, cols_, out.data() + r * cols_, scratch.data());
-    });
+    pool.parallel_for(static_cast<std::int64_t>(out.size()) / cols_, 16,
+                      [&](std::int64_t begin, std::int64_t end, int) {
+                        std::vector<float> scratch(at(cols_));
+                        for (std::int64_t r = begin; r < end; ++r)
+                          fold_transform(input_, cols_, out.data() + r * cols_, scratch.data());
+                      });
   }
   /// W = W' T, so a row's gradient by W' is T of the one by W.
   void step(std::span<const float> gradient, double left, ThreadPool& pool) override {

@@ -62,8 +62,7 @@ TEST(InputBasis, ARotationSpreadsOutliersOverTheirBlock) {
 TEST(InputBasis, ScalesSpareTheWeightsOfLargeInputs) {
   // All weights alike, and as few large inputs: their errors are what counts.
   Planted planted([](std::size_t j) { return j % 16 == 3 ? 30.0 : 1.0; }, one);
-  const std::vector<std::pair<std::string, std::string>> plain = {
-      {"bits", "3"}, {"refine", "0"}, {"clip", "none"}};
+  const std::vector<std::pair<std::string, std::string>> plain = {{"bits", "3"}, {"refine", "0"}, {"clip", "none"}};
   auto scaled = plain;
   scaled.emplace_back("basis", "scaled");
   EXPECT_LT(planted.output_error("gptq", scaled), 0.8 * planted.output_error("gptq", plain));

@@ -69,6 +69,12 @@ double left_out_error(const std::vector<JointSample>& samples, std::size_t class
 
 }  // namespace
 
+std::string describe(const DamageFactors& factors, const std::vector<std::string>& classes) {
+  std::string text;
+  for (std::size_t c = 0; c < classes.size(); ++c) text += classes[c] + " " + std::to_string(factors.by_class[c]) + " ";
+  return text + "residual " + std::to_string(factors.residual);
+}
+
 DamageFactors fit_factors(const std::vector<JointSample>& samples, std::size_t classes) {
   if (samples.empty()) return {std::vector<double>(classes, 1.0), 1.0};
   double best = std::numeric_limits<double>::infinity(), residual = 1.0;

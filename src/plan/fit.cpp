@@ -17,6 +17,7 @@
 #include "plan/refine.h"
 #include "plan/restructure.h"
 #include "plan/speed_table.h"
+#include "plan/steer.h"
 #include "plan/structure_search.h"
 
 namespace sparing {
@@ -24,7 +25,7 @@ namespace {
 
 using Table = PriceTable;
 
-constexpr std::int64_t kSampleWindows = 4;
+constexpr std::int64_t kSampleWindows = 4, kSteerWindows = 8;
 /// A finished model may miss the speed by a tenth; drafts must be half as near.
 constexpr double kTimeTolerance = 1.05;
 /// What final coding leaves of the drafts' damage: of SmolLM2's twin at 50 MB .488 of .631 on held-out text.
@@ -228,7 +229,7 @@ class Fit {
 
   /// With speed asked for: what a token takes besides products is learnt from drafts, and the choice is made again.
   Result<Choice> allocate_in_time() {
-    SPARING_TRY(Choice choice, allocate(corrected()));
+    Choice choice = steered_.choice;
     if (times_.empty()) return choice;
     double seconds = 0;
     for (int round = 0; round < 4; ++round) {
@@ -335,16 +336,9 @@ class Fit {
     }
     return table;
   }
-  Table corrected() const {
-    Table table = expected();
-    for (std::size_t i = 0; i < table.size(); ++i) {
-      for (Priced& option : table[i]) option.damage *= factor(i);
-    }
-    return table;
-  }
-  double factor(std::size_t site) const { return factors_.by_class[classes_.of[site]]; }
+  Table corrected() const { return weighted(expected(), steered_.weights); }
 
-  /// Random assignments near the best one, measured whole.
+  /// Random assignments near the best one, measured whole; then what they say of each kind of site is put to the test.
   Status correct() {
     const Table table = expected();
     const auto shaken = [&](const Table& prices) { return allocate(prices, kSampleStates); };
@@ -354,10 +348,13 @@ class Fit {
     };
     SPARING_TRY(const auto samples, draw_joint_samples({table, classes_, request_.base.seed, shaken, damage}));
     factors_ = fit_factors(samples, classes_.names.size());
-    std::string text;
-    for (std::size_t c = 0; c < classes_.names.size(); ++c)
-      text += " " + classes_.names[c] + " " + std::to_string(factors_.by_class[c]);
-    log_debug("[fit] factors:" + text + "; residual " + std::to_string(factors_.residual));
+    log_debug("[fit] factors:" + describe(factors_, classes_.names));
+    std::vector<double> fitted;
+    for (const std::size_t c : classes_.of) fitted.push_back(factors_.by_class[c]);
+    const auto on_more = [&](const Choice& choice) { return kl(choice, kSteerWindows); };
+    const std::vector<double> alike(table.size(), 1.0);
+    SPARING_TRY(steered_, steer({table, {fitted, alike}, steering_groups(sites_, classes_), shaken, on_more}));
+    steered_.add_up_to(table, std::max(steered_.damage - taken_out_, 1e-9));
     return {};
   }
 
@@ -457,6 +454,7 @@ class Fit {
   SiteClasses classes_;
   std::vector<std::vector<double>> anchored_;  ///< what estimates are multiplied with, by site and option
   DamageFactors factors_;
+  Steered steered_;
 };
 
 /// Solved, and again without what is not worth its bytes; the better of the two.
