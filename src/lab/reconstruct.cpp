@@ -2,6 +2,7 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
+#include <c10/core/InferenceMode.h>
 
 #include <algorithm>
 #include <cmath>
@@ -9,6 +10,7 @@
 
 #include "base/interrupt.h"
 #include "base/rng.h"
+#include "lab/backward.h"
 
 namespace sparing::lab {
 namespace {
@@ -23,7 +25,10 @@ class Reconstruction {
 
  private:
   void refresh();
-  at::Tensor loss_of(std::size_t sequence, const Weights& weights) const;
+  RunOptions options_of(std::size_t sequence) const;
+  at::Tensor weight_of(const at::Tensor& target) const;
+  void add_gradients(std::size_t sequence, Weights& gradients) const;
+  double loss_of(std::size_t sequence) const;
   double measure();
   double scale_of_target() const;
   void step(std::span<const std::size_t> batch, double left);
@@ -67,25 +72,55 @@ void Reconstruction::refresh() {
   }
 }
 
-at::Tensor Reconstruction::loss_of(std::size_t sequence, const Weights& weights) const {
-  const Graph& block = problem_.block;
-  Values values(block.widths.size());
-  values[static_cast<std::size_t>(block.input)] = problem_.text.rows(problem_.input, sequence);
+RunOptions Reconstruction::options_of(std::size_t sequence) const {
   RunOptions how;
   how.rms_eps = problem_.text.rms_eps;
   how.rotation = problem_.text.rotations.at(problem_.text.length(sequence));
-  lab::run(block, 0, block.ops.size(), weights, how, values, true);
-  const at::Tensor target = problem_.text.rows(problem_.target, sequence);
-  const at::Tensor errors = (values[static_cast<std::size_t>(block.output)] - target).square().sum(-1);
-  if (problem_.schedule.loss == TrainingSchedule::Loss::plain) return errors.sum();
-  return (errors / (target.square().sum(-1) + 1e-30)).sum();
+  return how;
+}
+
+/// What a token's squared error is divided by, [tokens, 1]; undefined: nothing.
+at::Tensor Reconstruction::weight_of(const at::Tensor& target) const {
+  if (problem_.schedule.loss == TrainingSchedule::Loss::plain) return {};
+  return target.square().sum(-1, true) + 1e-30;
+}
+
+double Reconstruction::loss_of(std::size_t sequence) const {
+  const Graph& block = problem_.block;
+  Values values(block.widths.size());
+  values[static_cast<std::size_t>(block.input)] = problem_.text.rows(problem_.input, sequence);
+  lab::run(block, 0, block.ops.size(), weights_, options_of(sequence), values, true);
+  const at::Tensor target = problem_.text.rows(problem_.target, sequence), weight = weight_of(target);
+  at::Tensor errors = (values[static_cast<std::size_t>(block.output)] - target).square().sum(-1, true);
+  if (weight.defined()) errors.div_(weight);
+  return static_cast<double>(errors.sum().item<float>());
+}
+
+/// Adds the gradients of one sequence's loss.
+void Reconstruction::add_gradients(std::size_t sequence, Weights& gradients) const {
+  const Graph& block = problem_.block;
+  Tape tape;
+  const at::Tensor y = tape.forward(block, 0, block.ops.size(), weights_, options_of(sequence),
+                                    problem_.text.rows(problem_.input, sequence)),
+                   target = problem_.text.rows(problem_.target, sequence), weight = weight_of(target);
+  at::Tensor by_output = (y - target).mul_(2);
+  if (weight.defined()) by_output.div_(weight);
+  tape.backward(by_output, [&](const std::string& site, const at::Tensor& gradient) {
+    if (!problem_.sites.contains(site)) return;
+    at::Tensor& sum = gradients[site];
+    if (sum.defined()) {
+      sum.add_(gradient);
+    } else {
+      sum = gradient.to(at::kFloat, false, true);
+    }
+  });
 }
 
 double Reconstruction::measure() {
   std::vector<double> losses(sequences());
   each_alone(pool_, static_cast<std::int64_t>(losses.size()), [&](std::size_t s) {
     const at::NoGradGuard no_grad;
-    losses[s] = static_cast<double>(loss_of(s, weights_).item<float>());
+    losses[s] = loss_of(s);
   });
   return std::accumulate(losses.begin(), losses.end(), 0.0);
 }
@@ -100,14 +135,11 @@ double Reconstruction::scale_of_target() const {
 
 void Reconstruction::step(std::span<const std::size_t> batch, double left) {
   const std::size_t shards = std::min(static_cast<std::size_t>(shards_), batch.size());
-  std::vector<std::map<std::string, at::Tensor>> gradients(shards);
+  std::vector<Weights> gradients(shards);
   each_alone(pool_, static_cast<std::int64_t>(shards), [&](std::size_t shard) {
-    const at::AutoGradMode with_gradients(true);
-    Weights mine = weights_;
-    for (const auto& [site, trainable] : problem_.sites) mine[site] = weights_.at(site).detach().requires_grad_(true);
-    for (std::size_t i = shard; i < batch.size(); i += shards) loss_of(batch[i], mine).backward();
-    for (const auto& [site, trainable] : problem_.sites)
-      gradients[shard][site] = mine.at(site).grad().to(at::kCPU, at::kFloat);
+    const c10::InferenceMode inference;
+    for (std::size_t i = shard; i < batch.size(); i += shards) add_gradients(batch[i], gradients[shard]);
+    for (auto& [site, gradient] : gradients[shard]) gradient = gradient.to(at::kCPU).contiguous();
   });
   for (const auto& [site, trainable] : problem_.sites) {
     std::vector<float>& sum = gradient_.at(site);
