@@ -135,7 +135,7 @@ Result<Setting> with_rate(Setting setting, std::optional<std::int32_t> bits, std
   const auto put = [&](const std::string& name, std::optional<std::int32_t> given,
                        std::optional<std::int32_t> otherwise) -> Status {
     if (!given && !otherwise) return {};
-    if (std::ranges::none_of(method->params, [&](const ParamSpec& spec) { return spec.name == name; })) {
+    if (!has_param(*method, name)) {
       if (!given) return {};
       return usage_error("[compress] --" + name + ": " + setting.method + " has no such parameter; 'sparing methods " +
                          setting.method + "' lists those that it has");

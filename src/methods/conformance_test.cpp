@@ -77,10 +77,6 @@ std::string describe(const Method& method, const Params& params, Shape shape) {
   return text + " on " + std::to_string(shape.rows) + " x " + std::to_string(shape.cols);
 }
 
-bool has_param(const Method& method, std::string_view name) {
-  return std::ranges::any_of(method.params, [&](const ParamSpec& spec) { return spec.name == name; });
-}
-
 // Twice the error of a uniform grid over a span of 6 deviations at the fewest bits: 36 / (12 * (2^2 - 1)^2). Methods
 // without bits: twice that of leaving all out, which rounding to a row's extremes may exceed.
 double most_error(const Method& method, const Params& params) {

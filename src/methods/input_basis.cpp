@@ -60,11 +60,12 @@ void turn_weight(const Transform& t, std::int64_t cols, std::span<float> weight,
   for (std::size_t i = 0; i < weight.size(); ++i) weight[i] /= d[i % at(cols)];
 }
 
-Result<Transform> rotation(const SiteProblem& problem) {
-  Rng rng(problem.seed, 0x6861646d);
-  std::vector<bool> negative(at(problem.cols));
+/// The same for every site of a width: those that read the same input can then turn and quantise it once.
+Result<Transform> rotation(std::int64_t cols) {
+  Rng rng(static_cast<std::uint64_t>(cols), 0x6861646d);
+  std::vector<bool> negative(at(cols));
   for (std::size_t j = 0; j < negative.size(); ++j) negative[j] = rng.below(2) == 1;
-  return hadamard_transform(hadamard_block(problem.cols), negative);
+  return hadamard_transform(hadamard_block(cols), negative);
 }
 
 /// What rounding the tried rows, their inputs scaled by d, to groups of the asked bits does to the outputs.
@@ -192,7 +193,7 @@ Result<SiteResult> apply_in_basis(const SiteProblem& problem, const Params& para
   ThreadPool pool(problem.threads);
   Transform input;
   if (kind == TransformKind::hadamard) {
-    SPARING_TRY(input, rotation(problem));
+    SPARING_TRY(input, rotation(problem.cols));
   } else {
     SPARING_TRY(input, scales(problem, params, pool));
   }
@@ -203,16 +204,23 @@ Result<SiteResult> apply_in_basis(const SiteProblem& problem, const Params& para
   turned.weight = weight;
   Statistics statistics;
   std::vector<float> second_moment, input_damage, residual_damage;
+  std::shared_ptr<math::MetricCache::Turned> shared;
   if (problem.statistics != nullptr) {
     statistics = *problem.statistics;
-    second_moment = turned_square(input, cols, statistics.second_moment, pool);
+    const auto turn = [&] { return turned_square(input, cols, statistics.second_moment, pool); };
+    if (kind == TransformKind::hadamard && statistics.metrics != nullptr) {
+      shared = statistics.metrics->turned(turn);
+      statistics.metrics = &shared->metrics;
+    } else {
+      second_moment = turn();
+      statistics.metrics = nullptr;  // of other inputs
+    }
     input_damage = turned_square(input, cols, statistics.input_damage, pool);
     residual_damage.assign(statistics.residual_damage.begin(), statistics.residual_damage.end());
     turn_rows(input, cols, residual_damage, pool);
-    statistics.second_moment = second_moment;
+    statistics.second_moment = shared ? shared->second_moment : second_moment;
     statistics.input_damage = input_damage;
     statistics.residual_damage = residual_damage;
-    statistics.metrics = nullptr;  // of other inputs
     turned.statistics = &statistics;
   }
   SPARING_TRY(SiteResult result, apply(turned, params));

@@ -15,7 +15,7 @@ TransformKind basis_transform(const Params& params);
 
 using Apply = Result<SiteResult> (*)(const SiteProblem&, const Params&);
 /// `apply` on the problem in that basis; the result acts on the inputs themselves. Signs of a rotation follow from the
-/// problem's seed. Errors: those of apply; scaled without statistics.
+/// width alone. Errors: those of apply; scaled without statistics.
 Result<SiteResult> apply_in_basis(const SiteProblem& problem, const Params& params, Apply apply);
 
 /// Method::apply of a method whose own is `apply`.

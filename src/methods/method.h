@@ -144,6 +144,7 @@ struct Method {
   std::string_view no_claim = {};  ///< why it has none
 };
 
+bool has_param(const Method& method, std::string_view name);
 /// What apply's weight will take in the file: stored_bytes of it, known beforehand. Errors as codings.
 Result<std::uint64_t> predicted_bytes(const Method& method, const Params& params, std::int64_t rows, std::int64_t cols);
 

@@ -75,8 +75,11 @@ Result<Params> Params::make(const Method& method, const std::vector<std::pair<st
   return params;
 }
 
+bool has_param(const Method& method, std::string_view name) {
+  return std::ranges::any_of(method.params, [&](const ParamSpec& spec) { return spec.name == name; });
+}
 bool Params::has(std::string_view name) const {
-  return std::ranges::any_of(method_->params, [&](const ParamSpec& spec) { return spec.name == name; });
+  return has_param(*method_, name);
 }
 double Params::real(std::string_view name) const {
   return values_[index_of(method_, name)];

@@ -32,12 +32,9 @@ bool guides(const std::vector<BoundSite>& sites) {
 /// SmolLM2's off-grid twin with gptq at 3 bits, on 2 cores: .65 s a draft; two passes of polish .4 s more where scales
 /// are in f16, 2.4 s where they and the minima are coded; correction .17 s.
 double times_a_draft(const BoundSite& site) {
-  const auto has = [&](std::string_view name) {
-    return std::ranges::any_of(site.method->params, [&](const ParamSpec& spec) { return spec.name == name; });
-  };
   double times = 1;
-  if (has("refine")) {
-    const bool coded = has("scale") && site.params.choice("scale") != "f16";
+  if (site.params.has("refine")) {
+    const bool coded = site.params.has("scale") && site.params.choice("scale") != "f16";
     times += (coded ? 1.9 : 0.3) * static_cast<double>(site.params.integer("refine"));
   }
   if (site.method->corrects != nullptr && site.method->corrects(site.params)) times += 0.27;

@@ -19,10 +19,6 @@ void set(ParamList& params, const std::string& name, const std::string& value) {
   }
 }
 
-bool has_param(const Method& method, std::string_view name) {
-  return std::ranges::any_of(method.params, [&](const ParamSpec& spec) { return spec.name == name; });
-}
-
 /// Another method for a site keeps those parameters of the old setting that it knows too (bits, group).
 Status change_method(SiteChoice& choice, const std::string& method) {
   choice.method = method;

@@ -17,10 +17,6 @@ constexpr std::size_t kHeaviestRows = 16, kOtherRows = 16, kRoundedRows = 16;
 /// wide than rounding tells: a third of a bit.
 constexpr double kAboveTheLine = 1.2;
 
-bool has_param(const Method& method, std::string_view name) {
-  return std::ranges::any_of(method.params, [&](const ParamSpec& spec) { return spec.name == name; });
-}
-
 std::vector<float> rows_of(std::span<const float> weight, std::int64_t cols, const std::vector<std::size_t>& rows) {
   std::vector<float> part;
   part.reserve(rows.size() * static_cast<std::size_t>(cols));

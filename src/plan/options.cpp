@@ -4,8 +4,12 @@
 #include <charconv>
 #include <set>
 
+#include "codecs/transform.h"
+
 namespace sparing {
 namespace {
+
+constexpr std::int32_t kLeastBlock = 32;
 
 using Axis = std::pair<std::string, std::vector<std::string>>;
 
@@ -17,12 +21,9 @@ const std::vector<Axis>& free_axes() {
       {"symmetric", {"false", "true"}},
       {"zero", {"integer", "min"}},
       {"scale", {"f16", "coded6", "coded8"}},
+      {"basis", {"none", "hadamard"}},
   };
   return axes;
-}
-
-bool has_param(const Method& method, std::string_view name) {
-  return std::ranges::any_of(method.params, [&](const ParamSpec& spec) { return spec.name == name; });
 }
 
 std::optional<std::int64_t> whole(const std::string& text) {
@@ -107,6 +108,9 @@ std::vector<ParamList> settings_of(const Method& method, const SiteInfo& site, c
         if (const auto group = whole(value); group && *group >= site.cols) value.assign(1, '0');
       }
     }
+    // Small blocks have little to share out.
+    if (name == "basis" && limit == limits.allowed.end() && hadamard_block(site.cols) < kLeastBlock)
+      std::erase(offered, "hadamard");
     take(name, offered);
   }
   for (const auto& [name, values] : limits.allowed) {

@@ -103,6 +103,15 @@ Result<std::shared_ptr<const Metric>> MetricCache::get(const Statistics& statist
   return known;
 }
 
+std::shared_ptr<MetricCache::Turned> MetricCache::turned(const std::function<std::vector<float>()>& second_moment) {
+  const std::lock_guard lock(mutex_);
+  if (!turned_) {
+    turned_ = std::make_shared<Turned>();
+    turned_->second_moment = second_moment();
+  }
+  return turned_;
+}
+
 Result<std::shared_ptr<const Metric>> metric_of(const Statistics& statistics, const MetricOptions& options,
                                                 ThreadPool& pool) {
   if (statistics.metrics != nullptr) return statistics.metrics->get(statistics, options, pool);

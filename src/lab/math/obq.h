@@ -3,6 +3,7 @@
 // descent, closed-form scales. Errors are measured in the metric H = sum_t x_t x_t' of the inputs: |e|_H^2 = e H e'.
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -43,9 +44,18 @@ class MetricCache {
   Result<std::shared_ptr<const Metric>> get(const Statistics& statistics, const MetricOptions& options,
                                             ThreadPool& pool);
 
+  /// The same inputs turned, the one way that all who ask turn them: made once.
+  struct Turned;
+  std::shared_ptr<Turned> turned(const std::function<std::vector<float>()>& second_moment);
+
  private:
   std::mutex mutex_;
   std::map<std::pair<double, bool>, std::shared_ptr<const Metric>> known_;
+  std::shared_ptr<Turned> turned_;
+};
+struct MetricCache::Turned {
+  std::vector<float> second_moment;
+  MetricCache metrics;
 };
 /// make_metric of the statistics' second moments, or what their cache has of it.
 Result<std::shared_ptr<const Metric>> metric_of(const Statistics& statistics, const MetricOptions& options,
