@@ -10,7 +10,8 @@ std::string settings_text(const SiteChoice& site) {
   std::string text;
   for (const auto& [name, value] : site.params) {
     const bool rate = name == "bits" || name == "group" || name == "share" || (name == "rank" && value != "0");
-    if (rate) text += (text.empty() ? "" : " ") + name + "=" + value;
+    const bool turned = name == "basis" && value != "none";
+    if (rate || turned) text += (text.empty() ? "" : " ") + name + "=" + value;
   }
   return text;
 }

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -325,6 +326,39 @@ TEST(Transforms, FoldingAgreesWithApplying) {
   EXPECT_FALSE(permutation_transform(index).ok());
   EXPECT_FALSE(hadamard_transform(64, signs).ok());
   EXPECT_FALSE(hadamard_transform(3, signs).ok());
+}
+
+TEST(Transform, HadamardIsTheMatrixOfItsName) {
+  Rng rng(9);
+  for (const std::int32_t block : {1, 2, 4, 8, 64}) {
+    const std::int64_t cols = 3 * block;
+    SCOPED_TRACE(block);
+    std::vector<bool> negative(static_cast<std::size_t>(cols));
+    std::vector<float> x(negative.size()), turned(x), row(x), scratch(x);
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      negative[i] = rng.below(2) == 1;
+      x[i] = static_cast<float>(rng.normal());
+    }
+    const Transform t = hadamard_transform(block, negative).value();
+    apply_transform(t, cols, x.data(), turned.data());
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const std::size_t first = i / static_cast<std::size_t>(block) * static_cast<std::size_t>(block);
+      double sum = 0;
+      for (std::size_t j = 0; j < static_cast<std::size_t>(block); ++j) {
+        const double sign = std::popcount((i - first) & j) % 2 == 1 ? -1 : 1;
+        sum += sign * (negative[first + j] ? -1 : 1) * x[first + j];
+      }
+      EXPECT_NEAR(turned[i], sum / std::sqrt(block), 1e-5);
+    }
+    // Orthogonal: what is turned and folded is what it was.
+    row = turned;
+    fold_transform(t, cols, row.data(), scratch.data());
+    for (std::size_t i = 0; i < x.size(); ++i) EXPECT_NEAR(row[i], x[i], 1e-5);
+  }
+  EXPECT_EQ(hadamard_block(576), 64);
+  EXPECT_EQ(hadamard_block(1536), 512);
+  EXPECT_EQ(hadamard_block(4096), 512);
+  EXPECT_EQ(hadamard_block(67), 1);
 }
 
 TEST(Json, RoundTripsAndRefusesByName) {
