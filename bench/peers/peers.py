@@ -37,7 +37,7 @@ def setup():
     if not python.exists():
         run([sys.executable, '-m', 'venv', WORK / 'venv'])
     run([python, '-m', 'pip', 'install', '-q', *OPENVINO])
-    if not llama('llama-bench').exists():
+    if not llama('llama-bench').exists() or not llama('llama-imatrix').exists():
         run([python, '-m', 'pip', 'download', '-q', '--no-deps', '--no-binary', ':all:', '-d', WORK, LLAMA_SDIST])
         archive = next(WORK.glob('llama_cpp_python-*.tar.gz'))
         with tarfile.open(archive) as tar:
@@ -50,7 +50,7 @@ def setup():
             compiler = ['-DCMAKE_C_COMPILER=clang-16', '-DCMAKE_CXX_COMPILER=clang++-16', '-DGGML_OPENMP=OFF']
         run(['cmake', '-S', source, '-B', WORK / 'llama', '-G', 'Ninja', '-DCMAKE_BUILD_TYPE=Release', '-DLLAMA_CURL=OFF',
              '-DLLAMA_OPENSSL=OFF', '-DLLAMA_BUILD_TESTS=OFF', '-DGGML_NATIVE=ON', *compiler])
-        run(['cmake', '--build', WORK / 'llama', '--target', 'llama-bench', 'llama-quantize', 'llama-perplexity'])
+        run(['cmake', '--build', WORK / 'llama', '--target', 'llama-bench', 'llama-quantize', 'llama-perplexity', 'llama-imatrix'])
 
 
 def llama(tool):
