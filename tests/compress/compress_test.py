@@ -211,7 +211,7 @@ class Compress(unittest.TestCase):
         done = sparing('claims', 'gptq-rounding', '--list')
         self.assertEqual(done.returncode, 2)
         self.assertIn("did you mean 'gptq-rounding-", done.stderr)
-        self.assertIn('what the others are measured by', sparing('claims', 'rtn', '--list').stderr)
+        self.assertIn('there is nothing to compare', sparing('claims', 'recode', '--list').stderr)
 
     def test_sites_of_a_block_are_trained_alike(self):
         self.refused('layers.2.mlp.up', '--method', 'signround', '--site', 'layers.2.mlp.up:steps=9', *CALIB, '--out', self.out)
