@@ -23,11 +23,17 @@ bool negative_at(const Transform& t, std::int64_t i) {
   return (static_cast<unsigned>(t.blob.bytes[static_cast<std::size_t>(i / 8)]) >> (i % 8)) & 1u;
 }
 
-/// Four at a time on whatever the machine has: a token's activations are turned with every product.
-using Four = float __attribute__((vector_size(16), aligned(4), may_alias));
+/// Four at a time on whatever the machine has: a token's activations are turned with every product. Rows may start
+/// anywhere.
+using Four = float __attribute__((vector_size(16)));
 
-Four& four(float* x) {
-  return *reinterpret_cast<Four*>(x);
+Four load(const float* x) {
+  Four v;
+  std::memcpy(&v, x, sizeof v);
+  return v;
+}
+void store(float* x, Four v) {
+  std::memcpy(x, &v, sizeof v);
 }
 
 // Sylvester's order, smallest stride first; every sum rounds alike on every machine.
@@ -42,17 +48,17 @@ void walsh_hadamard(float* x, std::int64_t n) {
   }
   const Four second = {1, -1, 1, -1}, last = {1, 1, -1, -1};
   for (std::int64_t i = 0; i < n; i += 4) {
-    Four v = four(x + i);
+    Four v = load(x + i);
     v = __builtin_shufflevector(v, v, 0, 0, 2, 2) + __builtin_shufflevector(v, v, 1, 1, 3, 3) * second;
     v = __builtin_shufflevector(v, v, 0, 1, 0, 1) + __builtin_shufflevector(v, v, 2, 3, 2, 3) * last;
-    four(x + i) = v;
+    store(x + i, v);
   }
   for (std::int64_t h = 4; h < n; h *= 2)
     for (std::int64_t i = 0; i < n; i += 2 * h)
       for (std::int64_t j = i; j < i + h; j += 4) {
-        const Four a = four(x + j), b = four(x + j + h);
-        four(x + j) = a + b;
-        four(x + j + h) = a - b;
+        const Four a = load(x + j), b = load(x + j + h);
+        store(x + j, a + b);
+        store(x + j + h, a - b);
       }
 }
 
@@ -68,10 +74,7 @@ void put_signs(const Transform& t, std::int64_t cols, const float* x, float by, 
   std::int64_t i = 0;
   for (; i + 4 <= cols; i += 4) {
     const auto nibble = (static_cast<unsigned>(bits[i / 8]) >> (i % 8)) & 15u;
-    Four v, signs;
-    std::memcpy(&v, x + i, sizeof v);
-    std::memcpy(&signs, kSigns[nibble].data(), sizeof signs);
-    four(out + i) = v * (signs * by);
+    store(out + i, load(x + i) * (load(kSigns[nibble].data()) * by));
   }
   for (; i < cols; ++i) out[i] = (negative_at(t, i) ? -x[i] : x[i]) * by;
 }
@@ -183,7 +186,7 @@ void apply_transform(const Transform& t, std::int64_t cols, const float* x, floa
       put_signs(t, cols, x, 1, out);
       for (std::int64_t i = 0; i < cols; i += t.block) walsh_hadamard(out + i, t.block);
       std::int64_t i = 0;
-      for (; i + 4 <= cols; i += 4) four(out + i) *= norm;
+      for (; i + 4 <= cols; i += 4) store(out + i, load(out + i) * norm);
       for (; i < cols; ++i) out[i] *= norm;
       return;
     }
