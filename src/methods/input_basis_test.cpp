@@ -1,5 +1,6 @@
 #include "methods/input_basis.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include <gtest/gtest.h>
@@ -137,6 +138,22 @@ TEST(InputBasis, AWeightThatIsTrainedIsTrainedInItsBasis) {
       fold_transform(coded.input, kCols, outer.data() + r * kCols, scratch.data());
     EXPECT_NEAR(dot(recorder->gradient_, inner), dot(gradient, outer), 1e-3);
   }
+}
+
+TEST(InputBasis, SitesOfOneInputTurnItOnceAndToTheSameBits) {
+  Planted planted([](std::size_t j) { return 1.0 + static_cast<double>(j % 5); }, one);
+  const Method& gptq = *find_method("gptq").value();
+  const auto params = Params::make(gptq, {{"bits", "3"}, {"basis", "hadamard"}}).value();
+  const CodedWeight alone = gptq.apply(planted.problem, params).value().weight;
+  math::MetricCache cache;
+  planted.statistics.metrics = &cache;
+  for (int site = 0; site < 2; ++site) {
+    const CodedWeight shared = gptq.apply(planted.problem, params).value().weight;
+    EXPECT_TRUE(std::ranges::equal(shared.terms[0].blob.bytes, alone.terms[0].blob.bytes));
+    EXPECT_TRUE(std::ranges::equal(shared.input.blob.bytes, alone.input.blob.bytes));
+  }
+  const auto turned = cache.turned([]() -> std::vector<float> { return {}; });
+  EXPECT_EQ(turned->second_moment.size(), planted.moment.size());
 }
 
 TEST(InputBasis, ImpossibleCombinationsAreRefused) {
