@@ -21,7 +21,7 @@ say "1. The model: SmolLM2-135M-Instruct as published in GGUF"
 show sparing inspect "$model"
 
 say "2. Compress it to $budget: a plan, its drafts, the coding, and a short healing, all on text that it writes itself"
-show sparing compress "$model" --fit "$budget" --calib self --calib-tokens 8192 --heal 24576 --seed 1 --out "$out"
+show sparing compress "$model" --fit "$budget" --calib self --calib-tokens 8192 --heal 8192 --seed 1 --out "$out"
 
 say "3. What it cost, on a text neither of the two has seen (tests/data/prose.txt)"
 show sparing eval "$out" --against "$model" --text tests/data/prose.txt --ctx 256 --out build/demo/report --json \
