@@ -8,15 +8,13 @@ Needs a Python with PyPI's auto-round. AutoRound leaves embedding and head as th
 `sparing eval --against MODEL`: AutoRound's result is exported in GPTQ's format, which Sparing reads. What follows -- goes to Sparing's compress.
 """
 import argparse
-import json
 import os
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from runs import add_common, judge, keep, sparing, split_rest
+
 GROUP = 64
 
 
@@ -24,7 +22,7 @@ def unpacked(options):
     """MODEL as a Hugging Face directory, which AutoRound reads."""
     out = options.work / (options.model.stem + '-hf')
     if not out.exists():
-        subprocess.run([options.binary, 'convert', options.model, '--to', 'hf', '--out', out, '-q'], check=True, stdout=subprocess.DEVNULL)
+        sparing(options.binary, 'convert', options.model, '--to', 'hf', '--out', out, '-q')
     return out
 
 
@@ -49,29 +47,24 @@ def auto_round(options, directory, bits):
     return seconds, next(path for path in found if (path / 'config.json').exists())
 
 
-def sparing(options, bits):
+def signround(options, directory, bits):
+    del directory  # MODEL itself is read
     out = options.work / f'signround-{bits}'
     shutil.rmtree(out, ignore_errors=True)
-    command = [options.binary, 'compress', options.model, '--method', 'signround', '--bits', bits, '--group', GROUP, '--param', f'steps={options.our_steps}',
-               '--param', 'batch=8', '--calib', options.calib, '--calib-tokens', options.sequences * 512, '--embed-method', 'rtn', '--embed-bits', 8, '--threads', options.threads,
-               '--out', out, '-q']
     start = time.monotonic()
-    subprocess.run([*map(str, command), *options.rest], check=True, stdout=subprocess.DEVNULL)
+    sparing(options.binary, 'compress', options.model, '--method', 'signround', '--bits', bits, '--group', GROUP, '--param', f'steps={options.our_steps}',
+            '--param', 'batch=8', '--embed-method', 'rtn', '--embed-bits', 8, '--calib', options.calib, '--calib-tokens', options.sequences * 512,
+            '--threads', options.threads, '--out', out, '-q', *options.rest)
     return time.monotonic() - start, out
 
 
-def judge(options, path):
-    command = [options.binary, 'eval', path, '--against', options.model, '--text', options.text, '--ctx', 512, '--chunks', options.chunks, '--json', '-q',
-               '--no-speed']
-    result = json.loads(subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True).stdout)
+def judged(options, path):
+    result = judge(options.binary, path, options.model, options.text, 512, options.chunks)
     return {'kl': result['kld_mean'], 'top1_agreement': result['top1_agreement'], 'ppl': result['ppl']}
 
 
 def main():
-    arguments, rest = sys.argv[1:], []
-    if '--' in arguments:
-        at = arguments.index('--')
-        arguments, rest = arguments[:at], arguments[at + 1:]
+    arguments, rest = split_rest()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('model', type=Path)
     parser.add_argument('--calib', type=Path, required=True)
@@ -82,9 +75,7 @@ def main():
     parser.add_argument('--our-steps', type=int, default=45)
     parser.add_argument('--chunks', type=int, default=12)
     parser.add_argument('--threads', type=int, default=2)
-    parser.add_argument('--work', type=Path, default=ROOT / 'build' / 'autoround')
-    parser.add_argument('--binary', type=Path, default=ROOT / 'build' / 'release' / 'sparing')
-    parser.add_argument('--out', type=Path)
+    add_common(parser, 'autoround')
     options = parser.parse_args(arguments)
     options.rest = rest
     options.work.mkdir(parents=True, exist_ok=True)
@@ -93,14 +84,13 @@ def main():
     rows = []
     print('| bits | by | seconds | KL | same top | perplexity |\n|---|---|---|---|---|---|', flush=True)
     for bits in map(int, options.bits.split(',')):
-        for by, made in (('AutoRound', auto_round), ('signround', sparing)):
-            seconds, path = made(options, *([directory] if made is auto_round else []), bits)
-            row = {'bits': bits, 'by': by, 'seconds': round(seconds, 1), **judge(options, path)}
+        for by, made in (('AutoRound', auto_round), ('signround', signround)):
+            seconds, path = made(options, directory, bits)
+            row = {'bits': bits, 'by': by, 'seconds': round(seconds, 1), **judged(options, path)}
             rows.append(row)
             print(f"| {bits} | {by} | {row['seconds']:.0f} | {row['kl']:.4f} | {100 * row['top1_agreement']:.1f} % | {row['ppl']:.2f} |", flush=True)
-    if options.out:
-        options.out.write_text(json.dumps({'model': options.model.name, 'group': GROUP, 'sequences': options.sequences, 'steps': options.steps, 'our_steps': options.our_steps,
-                                           'chunks': options.chunks, 'threads': options.threads, 'arguments': rest, 'rows': rows}, indent=1) + '\n')
+    keep(options.out, {'model': options.model.name, 'group': GROUP, 'sequences': options.sequences, 'steps': options.steps,
+                       'our_steps': options.our_steps, 'chunks': options.chunks, 'threads': options.threads, 'arguments': rest, 'rows': rows})
 
 
 if __name__ == '__main__':

@@ -8,33 +8,19 @@ Uniform: all linear weights by gptq at one setting, `correct=1`, the embedding b
 --ctx tokens. What follows -- goes to compress --fit.
 """
 import argparse
-import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def sparing(options, *arguments):
-    done = subprocess.run([str(a) for a in (options.binary, *arguments)], capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(f"beside_gptq: sparing {' '.join(map(str, arguments))}\n{done.stderr.strip()}")
-    return done.stdout
+from runs import add_common, judge, keep, sparing, split_rest
 
 
 def judged(options, out):
-    result = json.loads(sparing(options, 'eval', out, '--against', options.model, '--text', options.text, '--ctx', options.ctx, '--chunks', options.chunks,
-                                '--json', '-q', '--no-speed'))
+    result = judge(options.binary, out, options.model, options.text, options.ctx, options.chunks)
     return result['bytes'], result['kld_mean']
 
 
 def main():
-    arguments, rest = sys.argv[1:], []
-    if '--' in arguments:
-        at = arguments.index('--')
-        arguments, rest = arguments[:at], arguments[at + 1:]
+    arguments, rest = split_rest()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('model', type=Path)
     parser.add_argument('--calib', type=Path, required=True)
@@ -44,9 +30,7 @@ def main():
     parser.add_argument('--seed', type=int, default=1)
     parser.add_argument('--ctx', type=int, default=256)
     parser.add_argument('--chunks', type=int, default=24)
-    parser.add_argument('--work', type=Path, default=ROOT / 'build' / 'beside-gptq')
-    parser.add_argument('--binary', type=Path, default=ROOT / 'build' / 'release' / 'sparing')
-    parser.add_argument('--out', type=Path)
+    add_common(parser, 'beside-gptq')
     options = parser.parse_args(arguments)
     options.work.mkdir(parents=True, exist_ok=True)
     common = ['--calib', options.calib, '--calib-length', options.ctx, '--seed', options.seed, '-q']
@@ -57,15 +41,14 @@ def main():
             uniform, fitted = options.work / f'gptq-{bits}-{group}', options.work / f'fit-{bits}-{group}'
             shutil.rmtree(uniform, ignore_errors=True)
             shutil.rmtree(fitted, ignore_errors=True)
-            sparing(options, 'compress', options.model, '--method', 'gptq', '--bits', bits, '--group', group, '--param', 'correct=1', '--embed-method', 'gptq',
+            sparing(options.binary, 'compress', options.model, '--method', 'gptq', '--bits', bits, '--group', group, '--param', 'correct=1', '--embed-method', 'gptq',
                     '--embed-bits', 8 if bits > 2 else 4, '--out', uniform, *common)
             size, kl = judged(options, uniform)
-            sparing(options, 'compress', options.model, '--fit', f'weights={size}', '--out', fitted, *common, *rest)
+            sparing(options.binary, 'compress', options.model, '--fit', f'weights={size}', '--out', fitted, *common, *rest)
             fitted_size, fitted_kl = judged(options, fitted)
             rows.append({'bits': bits, 'group': group, 'uniform_bytes': size, 'uniform_kl': kl, 'fit_bytes': fitted_size, 'fit_kl': fitted_kl})
             print(f'| {bits} bits, groups of {group} | {size:,} | {kl:.4f} | {fitted_size:,} | {fitted_kl:.4f} | {fitted_kl / kl:.2f} |', flush=True)
-    if options.out:
-        options.out.write_text(json.dumps({'model': options.model.stem, 'ctx': options.ctx, 'chunks': options.chunks, 'arguments': rest, 'rows': rows}, indent=1) + '\n')
+    keep(options.out, {'model': options.model.stem, 'ctx': options.ctx, 'chunks': options.chunks, 'arguments': rest, 'rows': rows})
 
 
 if __name__ == '__main__':

@@ -9,15 +9,14 @@ Directories are judged by `sparing eval --against`, whose convention is the same
 `bench/peers/peers.py --setup`.
 """
 import argparse
-import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from fit import plain_text  # noqa: E402
 from peers import ROOT, WORK, llama  # noqa: E402
+from runs import judge, keep, plain_text  # noqa: E402
 
 
 def run(command):
@@ -84,12 +83,10 @@ def main():
     for directory in options.sparing:
         judged = {}
         for text in texts:
-            result = json.loads(run([options.binary, 'eval', directory, '--against', options.model, '--text', text, '--ctx', 512, '--chunks', options.chunks,
-                                     '--json', '-q', '--no-speed']))
+            result = judge(options.binary, directory, options.model, text, 512, options.chunks)
             judged[text.stem] = {'kl': result['kld_mean'], 'same_top': result['top1_agreement']}
         note(f'Sparing {directory.name}', result['bytes'], judged)
-    if options.out:
-        options.out.write_text(json.dumps({'model': options.model.name, 'chunks': options.chunks, 'rows': rows}, indent=1) + '\n')
+    keep(options.out, {'model': options.model.name, 'chunks': options.chunks, 'rows': rows})
 
 
 if __name__ == '__main__':

@@ -12,9 +12,9 @@ namespace sparing {
 Result<Transform> permutation_transform(const std::vector<std::uint32_t>& index);
 /// f16 bits, one an input. AWQ's scales: arXiv:2306.00978.
 Result<Transform> diagonal_transform(const std::vector<std::uint16_t>& d);
-/// negative[i]: input i changes sign first. QuaRot: arXiv:2404.00456. `block` is a power of two that divides the width.
 /// The largest block that hadamard_transform takes for so many inputs, 512 at most.
 std::int32_t hadamard_block(std::int64_t cols);
+/// negative[i]: input i changes sign first. QuaRot: arXiv:2404.00456. `block` is a power of two that divides the width.
 Result<Transform> hadamard_transform(std::int32_t block, const std::vector<bool>& negative);
 
 /// Kind, sizes and, for permutations, that each input is named once.

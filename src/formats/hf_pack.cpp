@@ -86,7 +86,8 @@ Result<Packable> take_apart(const Checkpoint& checkpoint, const std::string& ten
   for (std::size_t i = 0; i < p.input.size(); ++i) p.input[i] = static_cast<std::int64_t>(i);
   if (p.weight.input.kind == TransformKind::identity) return p;
   if (p.weight.input.kind != TransformKind::permutation)
-    return refuse(tensor, "multiplies a transformed input, which these formats cannot say");
+    return refuse(tensor,
+                  "multiplies a transformed input, which these formats cannot say: compress it with basis=none");
   const std::byte* index = p.weight.input.blob.bytes.data();
   p.order.resize(p.input.size());
   for (std::size_t i = 0; i < p.input.size(); ++i) {

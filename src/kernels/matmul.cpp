@@ -236,14 +236,16 @@ void run_group(std::span<const Product> products, const std::uint64_t members, c
                       [&](std::int64_t begin, std::int64_t end, int) { rows.make(rows.context, begin, end); });
   }
   const bool makes = rows.make != nullptr && tiles > 1;
+  const auto turn = [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t t = begin; t < end; ++t)
+      apply_transform(weight.input, cols, x + t * x_stride,
+                      reinterpret_cast<float*>(workspace.transformed.data()) + t * cols);
+  };
   if (transform || needs_q8 || needs_q16 || makes || (components > 0 && !split)) {
     const auto fill = [&](std::int64_t begin, std::int64_t end, int) {
       for (std::int64_t tile = begin; tile < end; ++tile) {
         if (makes) rows.make(rows.context, tile * kTileTokens, std::min(tokens, (tile + 1) * kTileTokens));
-        if (transform)
-          for (std::int64_t t = tile * kTileTokens; t < std::min(tokens, (tile + 1) * kTileTokens); ++t)
-            apply_transform(weight.input, cols, x + t * x_stride,
-                            reinterpret_cast<float*>(workspace.transformed.data()) + t * cols);
+        if (transform && tiles > 1) turn(tile * kTileTokens, std::min(tokens, (tile + 1) * kTileTokens));
         if (needs_q8)
           first->weight->impl().kernels->quantise(in.x, tokens, in.stride, cols, tile,
                                                   reinterpret_cast<Q8Block*>(workspace.q8.data()) + tile * blocks);
@@ -256,8 +258,9 @@ void run_group(std::span<const Product> products, const std::uint64_t members, c
       }
     };
     if (tiles == 1) {
+      if (transform) pool.parallel_for(tokens, 2, [&](std::int64_t begin, std::int64_t end, int) { turn(begin, end); });
       // Too few tokens to share out by tiles. Blocks of int8 need nothing of each other, so inputs are shared out.
-      if (!transform && needs_q8 && !needs_q16 && tokens >= kTokensToShare) {
+      if (needs_q8 && !needs_q16 && tokens >= kTokensToShare) {
         pool.parallel_for(blocks, 4, [&](std::int64_t begin, std::int64_t end, int) {
           first->weight->impl().kernels->quantise(in.x + 32 * begin, tokens, in.stride,
                                                   std::min(cols, 32 * end) - 32 * begin, 0,

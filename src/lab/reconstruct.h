@@ -28,8 +28,8 @@ struct ReconstructionReport {
 };
 
 /// Leaves every site in the best state that was measured, the start included. Bits do not depend on threads. Memory:
-/// the block's weights three times, one gradient per sequence of a batch within about 512 MiB, and a sequence's graph
-/// per thread. Errors: an interrupt; a start whose loss is not finite.
+/// the block's weights three times, one gradient per sequence of a batch within about 512 MiB, and what a sequence's
+/// backward pass reads per thread. Errors: an interrupt; a start whose loss is not finite.
 Result<ReconstructionReport> reconstruct(const ReconstructionProblem& problem, ThreadPool& pool);
 
 }  // namespace sparing::lab

@@ -1,8 +1,9 @@
 #pragma once
-// The basis of its inputs that a weight is coded in, an option of every method that codes weight by weight: y = W' T(x)
-// with W' = W T^-1 coded, in place of y = W x. Two bases: inputs in blocks rotated by random Hadamard matrices, which
-// spreads what is large over a block (QuIP#, arXiv:2402.04396; QuaRot, arXiv:2404.00456), and inputs scaled by how
-// large they are, so that weights of large inputs are coded more finely (AWQ, arXiv:2306.00978).
+// The basis of its inputs that a weight is coded in, an option of every method whose codes are levels of a grid or
+// entries of a table (not of low rank, which a rotation leaves as it is, nor of mostly zeros): y = W' T(x) with W' = W
+// T^-1 coded, in place of y = W x. Two bases: inputs in blocks rotated by random Hadamard matrices, which spreads what
+// is large over a block (QuIP#, arXiv:2402.04396; QuaRot, arXiv:2404.00456), and inputs scaled by how large they are,
+// so that weights of large inputs are coded more finely (AWQ, arXiv:2306.00978).
 
 #include "methods/method.h"
 

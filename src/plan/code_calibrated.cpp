@@ -17,14 +17,6 @@
 namespace sparing {
 namespace {
 
-bool weighs_outputs(const BoundSite& site) {
-  return site.method != nullptr && site.method->weighs_outputs != nullptr && site.method->weighs_outputs(site.params);
-}
-
-bool guides(const BoundSite& site) {
-  return site.method != nullptr && site.method->guides != nullptr && site.method->guides(site.params);
-}
-
 /// The plan as calibration sees it: what is finished is handed over, what is coded is kept block by block.
 class PlanCoder final : public SiteCoder {
  public:
@@ -42,21 +34,18 @@ class PlanCoder final : public SiteCoder {
     return result == nullptr ? nullptr : &result->weight;
   }
   bool wants_statistics(const std::string& site) const override { return sites_.at(site)->calibrates(); }
-  bool wants_damage(const std::string& site) const override {
-    const BoundSite& bound = *sites_.at(site);
-    return bound.method != nullptr && bound.method->corrects != nullptr && bound.method->corrects(bound.params);
-  }
+  bool wants_damage(const std::string& site) const override { return sites_.at(site)->corrects(); }
 
   std::span<const float> token_weights(const std::string& site) const override {
     const auto found = sensitivity_.by_token.find(site);
-    if (found == sensitivity_.by_token.end() || !guides(*sites_.at(site))) return {};
+    if (found == sensitivity_.by_token.end() || !sites_.at(site)->guides()) return {};
     return found->second;
   }
   void expect_at_once(int sites) override { at_once_ = sites; }
   Result<CodedWeight> code(const std::string& site, const Statistics* statistics) override {
     Statistics weighed;
     const auto outputs = sensitivity_.outputs.find(site);
-    if (statistics != nullptr && outputs != sensitivity_.outputs.end() && weighs_outputs(*sites_.at(site))) {
+    if (statistics != nullptr && outputs != sensitivity_.outputs.end() && sites_.at(site)->weighs_outputs()) {
       weighed = *statistics;
       weighed.sensitivity = outputs->second;
       statistics = &weighed;
@@ -135,12 +124,12 @@ class PlanCoder final : public SiteCoder {
 };
 
 /// What the largest block needs besides activations: its weights in f32 with a copy, and statistics with their factor;
-/// where it is trained, its weights' states, values and gradients.
+/// where it is trained, its weights' states, values and gradients; where inputs are turned, both once more.
 std::uint64_t block_memory(const BlockStore& store, int jobs) {
   const auto factors = static_cast<std::uint64_t>(std::max(1, jobs));  // each with a copy of its matrix
   std::uint64_t most = 0;
   for (const std::string& block : store.blocks()) {
-    std::uint64_t weights = 0, statistics = 0, trained = 0, sequences = 0;
+    std::uint64_t weights = 0, statistics = 0, trained = 0, sequences = 0, turned = 0;
     for (const BoundSite* site : store.sites_of(block)) {
       const TrainingSchedule schedule = site->schedule();
       if (schedule.steps > 0) {
@@ -149,9 +138,13 @@ std::uint64_t block_memory(const BlockStore& store, int jobs) {
       }
       weights += static_cast<std::uint64_t>(site->site.rows * site->site.cols);
       statistics = std::max(statistics, static_cast<std::uint64_t>(site->site.cols * site->site.cols));
+      if (site->turns())
+        turned =
+            std::max(turned, static_cast<std::uint64_t>((2 * site->site.cols + site->site.rows) * site->site.cols));
     }
     const std::uint64_t gradients = std::min<std::uint64_t>(4 * trained * sequences, 512 * kMiB);
-    most = std::max(most, 4 * (2 * weights + (1 + 2 * factors) * statistics + 5 * trained) + gradients);
+    most =
+        std::max(most, 4 * (2 * weights + (1 + 2 * factors) * statistics + 5 * trained + factors * turned) + gradients);
   }
   return most;
 }
@@ -183,11 +176,11 @@ Status code_calibrated(const Plan& plan, const Assembler& assembler, const std::
   calibration.jobs = options.jobs;
   calibration.bf16 = true;
   Sensitivity sensitivity;
-  if (any_left(store, weighs_outputs)) {
+  if (any_left(store, [](const BoundSite& site) { return site.weighs_outputs(); })) {
     SPARING_TRY(sensitivity, measure_sensitivity(assembler.checkpoint(), some_of(sequences, kSensitivityTokens),
                                                  plan.seed, calibration));
   }
-  if (any_left(store, guides)) {
+  if (any_left(store, [](const BoundSite& site) { return site.guides(); })) {
     SPARING_TRY(Sensitivity of_all, measure_sensitivity(assembler.checkpoint(), sequences, plan.seed, calibration));
     sensitivity.by_token = std::move(of_all.by_token);
     for (auto& [site, weights] : sensitivity.by_token) {

@@ -17,15 +17,11 @@ constexpr std::uint64_t kProgram = 200 * kMiB;  // libtorch's libraries above al
 constexpr std::uint64_t kCoded = 2, kAtOnce = 24;
 
 bool corrects(const std::vector<BoundSite>& sites) {
-  return std::ranges::any_of(sites, [](const BoundSite& site) {
-    return site.method != nullptr && site.method->corrects != nullptr && site.method->corrects(site.params);
-  });
+  return std::ranges::any_of(sites, &BoundSite::corrects);
 }
 
 bool guides(const std::vector<BoundSite>& sites) {
-  return std::ranges::any_of(sites, [](const BoundSite& site) {
-    return site.method != nullptr && site.method->guides != nullptr && site.method->guides(site.params);
-  });
+  return std::ranges::any_of(sites, &BoundSite::guides);
 }
 
 /// What a site's coding costs in drafts of it, which are neither polished nor corrected. Measured on layers of
@@ -37,7 +33,7 @@ double times_a_draft(const BoundSite& site) {
     const bool coded = site.params.has("scale") && site.params.choice("scale") != "f16";
     times += (coded ? 1.9 : 0.3) * static_cast<double>(site.params.integer("refine"));
   }
-  if (site.method->corrects != nullptr && site.method->corrects(site.params)) times += 0.27;
+  if (site.corrects()) times += 0.27;
   return times;
 }
 
@@ -91,13 +87,16 @@ double coding_seconds(const Plan& plan, const std::vector<BoundSite>& sites, dou
 std::uint64_t coding_peak(const Plan& plan, const std::vector<BoundSite>& sites, const ModelConfig& config,
                           std::uint64_t max_ram) {
   struct Block {
-    std::uint64_t weights = 0, widest = 0;
+    std::uint64_t weights = 0, widest = 0, turned = 0;  ///< turned: the weight and the moments of one site
   };
   std::map<std::string, Block> blocks;
   for (const BoundSite& site : sites) {
     Block& block = blocks[block_of(site.site.name)];
     block.weights += static_cast<std::uint64_t>(site.site.rows * site.site.cols);
     block.widest = std::max(block.widest, static_cast<std::uint64_t>(site.site.cols));
+    if (site.turns())
+      block.turned =
+          std::max(block.turned, static_cast<std::uint64_t>((site.site.rows + 2 * site.site.cols) * site.site.cols));
   }
   const auto hidden = static_cast<std::uint64_t>(config.hidden);
   std::uint64_t ffn = 0;
@@ -110,7 +109,7 @@ std::uint64_t coding_peak(const Plan& plan, const std::vector<BoundSite>& sites,
     const std::uint64_t activations = 4 * static_cast<std::uint64_t>(plan.calibration.tokens) * passes * wide;
     const std::uint64_t besides = kProgram + block.weights * (4 * (1 + passes) + kCoded) +
                                   kAtOnce * std::min<std::uint64_t>(block.weights, 4 * kMiB) +
-                                  4 * 3 * block.widest * block.widest;
+                                  4 * 3 * block.widest * block.widest + 4 * block.turned;
     const std::uint64_t all = besides + activations;
     peak = std::max(peak, max_ram > 0 ? std::min(all, std::max(max_ram, besides)) : all);
   }

@@ -63,6 +63,21 @@ TEST(CodingSeconds, GuidanceTakesABackwardPass) {
   EXPECT_NEAR(coding_seconds(c.plan, c.sites, 0.01, 0), 10 + 10 * (3 * once + 2 * head) / (once + statistics), 1e-9);
 }
 
+TEST(CodingPeak, TurnedInputsTakeACopyOfAWeightAndOfItsMoments) {
+  const Method* gptq = find_method("gptq").value();
+  const auto peak = [&](const char* basis) {
+    Case c;
+    c.sites.pop_back();  // the head, which is larger than the layer
+    c.sites[1].method = gptq;
+    c.sites[1].params = *Params::make(*gptq, {{"basis", basis}});
+    EXPECT_EQ(c.sites[1].turns(), std::string_view(basis) != "none");
+    return c.mib(1000);
+  };
+  const double copies = 4.0 * (512 + 2 * 2048) * 2048 / static_cast<double>(kMiB);
+  EXPECT_NEAR(peak("hadamard") - peak("none"), copies, 1e-6);
+  EXPECT_NEAR(peak("scaled") - peak("none"), copies, 1e-6);
+}
+
 TEST(CodingSeconds, PolishUnderCodedScalesCostsSeveralDrafts) {
   Case c;
   c.plan.calibration.tokens = 1000;

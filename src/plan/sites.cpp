@@ -55,6 +55,24 @@ bool BoundSite::calibrates() const {
   return method != nullptr && method->traits.calibration != "none";
 }
 
+bool BoundSite::corrects() const {
+  return method != nullptr && method->corrects != nullptr && method->corrects(params);
+}
+
+bool BoundSite::guides() const {
+  return method != nullptr && method->guides != nullptr && method->guides(params);
+}
+
+bool BoundSite::weighs_outputs() const {
+  return method != nullptr && method->weighs_outputs != nullptr && method->weighs_outputs(params);
+}
+
+bool BoundSite::turns() const {
+  if (method == nullptr || method->transform == nullptr) return false;
+  const TransformKind kind = method->transform(params);
+  return kind == TransformKind::hadamard || kind == TransformKind::diagonal;
+}
+
 TrainingSchedule BoundSite::schedule() const {
   if (method == nullptr || method->schedule == nullptr || site.role != SiteRole::linear) return {};
   return method->schedule(params);

@@ -29,6 +29,11 @@ struct BoundSite {
   const Method* method = nullptr;  ///< null: keep
   Params params;
   bool calibrates() const;  ///< whether the method wants statistics of the site's inputs
+  // What else it wants, as in Method; turns: to code in another basis of the inputs.
+  bool corrects() const;
+  bool guides() const;
+  bool weighs_outputs() const;
+  bool turns() const;
   /// How the method trains the site with its block; no steps: not at all. Only linear weights are trained.
   TrainingSchedule schedule() const;
 };
