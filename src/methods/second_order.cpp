@@ -113,12 +113,18 @@ bool is_corrected(const SiteProblem& problem, double strength) {
   return strength > 0 && !(problem.statistics->input_damage.empty() && problem.statistics->residual_damage.empty());
 }
 
+double borne_out(std::int64_t tokens, std::int64_t inputs) {
+  constexpr double kTokensPerInput = 9;
+  return static_cast<double>(tokens) / (static_cast<double>(tokens) + kTokensPerInput * static_cast<double>(inputs));
+}
+
 std::vector<float> corrected_weight(const SiteProblem& problem, const math::Metric& metric, double strength,
                                     ThreadPool& pool) {
   if (!is_corrected(problem, strength)) return {problem.weight.begin(), problem.weight.end()};
   const Statistics& statistics = *problem.statistics;
   return math::corrected_target(problem.weight, problem.rows, metric, statistics.input_damage,
-                                statistics.residual_damage, static_cast<float>(strength), pool);
+                                statistics.residual_damage,
+                                static_cast<float>(strength * borne_out(statistics.tokens, problem.cols)), pool);
 }
 
 std::string second_order_note(const math::Metric& metric, double damping, std::int64_t rows_rounded) {
@@ -149,7 +155,9 @@ ParamSpec correct_param(double default_value) {
           .min = 0,
           .max = 1,
           .choices = {},
-          .help = "how much of the damage from sites coded before to make up for (0: none; needs a second pass)"};
+          .help =
+              "how much of the damage from sites coded before to make up for, of what the tokens bear out (0: none; "
+              "needs a second pass)"};
 }
 
 ParamSpec guided_param() {

@@ -38,7 +38,12 @@ std::int64_t alternate(std::span<const float> target, std::int64_t rows, const m
 
 /// Whether corrected_weight would move anything.
 bool is_corrected(const SiteProblem& problem, double strength);
-/// The weight, moved by `strength` towards what makes up for the damages in the problem's statistics, if it has any.
+/// How much of a least-squares correction so many tokens bear out for so many inputs: tokens / (tokens + 9 inputs). It
+/// fits the text's noise too, the more the fewer tokens there are for each coefficient; 9 suits what was measured
+/// (gptq.md).
+double borne_out(std::int64_t tokens, std::int64_t inputs);
+/// The weight, moved by `strength` times what is borne out towards what makes up for the damages in the problem's
+/// statistics, if it has any.
 std::vector<float> corrected_weight(const SiteProblem& problem, const math::Metric& metric, double strength,
                                     ThreadPool& pool);
 

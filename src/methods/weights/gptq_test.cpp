@@ -176,14 +176,16 @@ TEST(Gptq, ActOrderWithoutStaticGroupsStoresThePermutation) {
             0.6 * c.loss(c.decoded("rtn", {{"group", "32"}})));
 }
 
-// Inputs arrive 10 % too small: with correct=1 the coded weight makes up for it, with correct=0.5 for half of it.
+// Inputs arrive 10 % too small: with correct=1 the coded weight makes up for it, with correct=0.5 for half of it, and
+// for half as much where there are only 9 tokens an input.
 TEST(Gptq, MakesUpForDamagedInputs) {
   const Case c = planted(6, 48, 8, 10);
   std::vector<float> damage = c.moment;  // x0 = x / 0.9, so sum (x0 - x) x' = H / 9
   for (float& d : damage) d /= 9.0f;
   const Method& gptq = *find_method("gptq").value();
-  for (const double strength : {0.0, 0.5, 1.0}) {
-    const Statistics statistics{48, 1000, c.moment, damage, {}};
+  for (const auto& [strength, tokens, share] :
+       {std::tuple{0.0, 1000000, 0.0}, {0.5, 1000000, 0.5}, {1.0, 1000000, 1.0}, {1.0, 9 * 48, 0.5}}) {
+    const Statistics statistics{48, tokens, c.moment, damage, {}};
     SiteProblem problem;
     problem.site = "test";
     problem.rows = c.rows;
@@ -202,7 +204,7 @@ TEST(Gptq, MakesUpForDamagedInputs) {
       along += static_cast<double>(values[i]) * c.weight[i];
       size += static_cast<double>(c.weight[i]) * c.weight[i];
     }
-    EXPECT_NEAR(along / size, 1 + strength / 9, 0.01);
+    EXPECT_NEAR(along / size, 1 + share / 9, 0.01);
   }
 }
 
