@@ -7,112 +7,116 @@
 namespace sparing::kernels::amx {
 namespace {
 
-// Tiles 0, 1: sums. 2, 3: activations. 4, 5: weights. Even and odd segments alternate, so that the tile unit works on
-// one while the vector unit scales the other.
+// Tiles 0 to 3: sums. 4, 5: activations. 6, 7: weights. A product takes some fifty cycles and what is stored can be
+// loaded again only later, so three segments are under way while the vector unit scales a fourth.
+constexpr int kUnderWay = 4;
 TileConfig config_for(int quads) {
   TileConfig c;
-  for (int i = 0; i < 2; ++i) {
+  for (int i = 0; i < kUnderWay; ++i) {
     c.rows[i] = kTileTokens;
     c.bytes[i] = 64;
-    c.rows[2 + i] = kTileTokens;
-    c.bytes[2 + i] = static_cast<std::uint16_t>(4 * quads);
-    c.rows[4 + i] = static_cast<std::uint8_t>(quads);
-    c.bytes[4 + i] = 64;
+  }
+  for (int i = 0; i < 2; ++i) {
+    c.rows[4 + i] = kTileTokens;
+    c.bytes[4 + i] = static_cast<std::uint16_t>(4 * quads);
+    c.rows[6 + i] = static_cast<std::uint8_t>(quads);
+    c.bytes[6 + i] = 64;
   }
   return c;
 }
 
-template <int PARITY>
-inline void multiply(const std::int8_t* x, const std::byte* codes, std::int32_t* sums) {
-  if constexpr (PARITY == 0) {
-    _tile_zero(0);
-    _tile_loadd(2, x, 32);
-    _tile_loadd(4, codes, 64);
-    _tile_dpbsud(0, 2, 4);
-    _tile_stored(0, sums, 64);
+/// The tile's number must be written out.
+#define SPARING_MULTIPLY(sums, x_tile, code_tile) \
+  _tile_zero(sums);                               \
+  _tile_loadd(x_tile, x, 32);                     \
+  _tile_loadd(code_tile, codes, 64);              \
+  _tile_dpbsud(sums, x_tile, code_tile)
+template <int PLACE>
+inline void multiply(const std::int8_t* x, const std::byte* codes) {
+  if constexpr (PLACE == 0) {
+    SPARING_MULTIPLY(0, 4, 6);
+  } else if constexpr (PLACE == 1) {
+    SPARING_MULTIPLY(1, 5, 7);
+  } else if constexpr (PLACE == 2) {
+    SPARING_MULTIPLY(2, 4, 6);
   } else {
-    _tile_zero(1);
-    _tile_loadd(3, x, 32);
-    _tile_loadd(5, codes, 64);
-    _tile_dpbsud(1, 3, 5);
+    SPARING_MULTIPLY(3, 5, 7);
+  }
+}
+#undef SPARING_MULTIPLY
+template <int PLACE>
+inline void store(std::int32_t* sums) {
+  if constexpr (PLACE == 0) {
+    _tile_stored(0, sums, 64);
+  } else if constexpr (PLACE == 1) {
     _tile_stored(1, sums, 64);
+  } else if constexpr (PLACE == 2) {
+    _tile_stored(2, sums, 64);
+  } else {
+    _tile_stored(3, sums, 64);
   }
 }
 
-/// A group's sums so far (q8.h), and those of the groups before it: 16 tokens x 16 rows. TOKENS is 16, or 0: `tokens`.
-template <int TOKENS>
-struct Sums {
-  Floats acc[kTileTokens], part[kTileTokens], total;
-
-  template <class F>
-  static inline void each(int tokens, const F& f) {
-    if constexpr (TOKENS > 0) {
-      SPARING_UNROLL
-      for (int t = 0; t < TOKENS; ++t) f(t);
-    } else {
-      for (int t = 0; t < tokens; ++t) f(t);
-    }
-  }
-  inline void clear_group() {
+/// 16 tokens x 16 rows; those of tokens that there are not hold anything.
+template <bool HALF, bool MINIMA>
+void tile(const IntWeight& w, const Panel& panel, const Q8Block* x, float (&acc)[kTileTokens][16]) {
+  constexpr int kSegments = HALF ? 2 : 1, kQuads = 8 / kSegments;
+  alignas(64) std::int32_t sums[kUnderWay][256];
+  // A group of 16 that is all padding does not exist.
+  const std::int64_t steps = HALF ? w.layout.groups : w.layout.blocks;
+  const std::int64_t group_steps = HALF ? 1 : w.blocks_per_group;
+  const auto start = [&]<int PLACE>(std::int64_t step) __attribute__((always_inline)) {
+    if (step >= steps) return;
+    const std::int64_t b = step / kSegments, s = step % kSegments;
+    multiply<PLACE>(x[b].codes[0] + 16 * s, panel.codes + b * 512 + s * (64 * kQuads));
+  };
+  // Starts the third step from here and stores the next one's sums. A step's place is step % kUnderWay.
+  const auto advance = [&]<int PLACE>(std::int64_t step) __attribute__((always_inline)) {
+    start.template operator()<(PLACE + 3) % kUnderWay>(step + 3);
+    if (step + 1 < steps) store<(PLACE + 1) % kUnderWay>(sums[(PLACE + 1) % kUnderWay]);
+  };
+  start.template operator()<0>(0);
+  start.template operator()<1>(1);
+  start.template operator()<2>(2);
+  store<0>(sums[0]);
+  const float *scale = panel.groups.scale, *second = panel.groups.second;
+  for (std::int64_t step = 0; step < steps;) {
+    const std::int64_t stop = step + group_steps < steps ? step + group_steps : steps;
+    Floats part[kTileTokens], total = _mm512_setzero_ps();
     SPARING_UNROLL
     for (int t = 0; t < kTileTokens; ++t) part[t] = _mm512_setzero_ps();
-    total = _mm512_setzero_ps();
-  }
-  inline void clear() {
-    clear_group();
-    SPARING_UNROLL
-    for (int t = 0; t < kTileTokens; ++t) acc[t] = _mm512_setzero_ps();
-  }
-  inline void add(const std::int32_t* sums, const Q8Block& x, int segment_sum, int tokens) {
-    each(
-        tokens, [&](int t) __attribute__((always_inline)) {
-          part[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(load_bytes(sums + 16 * t)), broadcast(x.scale + t), part[t]);
-        });
-    total = _mm512_add_ps(total, _mm512_loadu_ps(x.scaled_sum[segment_sum]));
-  }
-  template <bool MINIMA>
-  inline void end_group(const float* scale, const float* second, int tokens) {
+    for (; step < stop; ++step) {
+      switch (step % kUnderWay) {
+        case 0:
+          advance.template operator()<0>(step);
+          break;
+        case 1:
+          advance.template operator()<1>(step);
+          break;
+        case 2:
+          advance.template operator()<2>(step);
+          break;
+        default:
+          advance.template operator()<3>(step);
+      }
+      const Q8Block& block = x[step / kSegments];
+      const std::int32_t* dots = sums[step % kUnderWay];
+      SPARING_UNROLL
+      for (int t = 0; t < kTileTokens; ++t)
+        part[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(load_bytes(dots + 16 * t)), broadcast(block.scale + t), part[t]);
+      total = _mm512_add_ps(total, _mm512_loadu_ps(block.scaled_sum[HALF ? 1 + step % 2 : 0]));
+    }
     alignas(64) float totals[kTileTokens];
     _mm512_store_ps(totals, total);
     const Floats s = _mm512_loadu_ps(scale), other = _mm512_loadu_ps(second);
-    each(
-        tokens, [&](int t) __attribute__((always_inline)) {
-          acc[t] = add_group<MINIMA>(acc[t], part[t], broadcast(totals + t), s, other);
-        });
-    clear_group();
-  }
-};
-
-/// 16 tokens (or, TOKENS 0, fewer) x 16 rows.
-template <bool HALF, bool MINIMA, int TOKENS>
-void tile(const IntWeight& w, const Panel& panel, const Q8Block* x, int tokens, Sums<TOKENS>& out) {
-  constexpr int kSegments = HALF ? 2 : 1, kQuads = 8 / kSegments;
-  alignas(64) std::int32_t sums[2][256];
-  out.clear();
-  // A group of 16 that is all padding does not exist.
-  const std::int64_t steps = HALF ? w.layout.groups : w.layout.blocks;
-  const float *scale = panel.groups.scale, *second = panel.groups.second;
-  std::int32_t left = HALF ? 1 : w.blocks_per_group;
-  const auto start = [&](std::int64_t step) __attribute__((always_inline)) {
-    const std::int64_t b = step / kSegments, s = step % kSegments;
-    const std::int8_t* codes_x = x[b].codes[0] + 16 * s;
-    const std::byte* codes_w = panel.codes + b * 512 + s * (64 * kQuads);
-    if (step % 2 == 0) {
-      multiply<0>(codes_x, codes_w, sums[0]);
-    } else {
-      multiply<1>(codes_x, codes_w, sums[1]);
+    const bool begins = scale == panel.groups.scale;
+    SPARING_UNROLL
+    for (int t = 0; t < kTileTokens; ++t) {
+      const Floats before = begins ? _mm512_setzero_ps() : _mm512_load_ps(acc[t]);
+      _mm512_store_ps(acc[t], add_group<MINIMA>(before, part[t], broadcast(totals + t), s, other));
     }
-  };
-  start(0);
-  for (std::int64_t step = 0; step < steps; ++step) {
-    if (step + 1 < steps) start(step + 1);
-    out.add(sums[step % 2], x[step / kSegments], HALF ? 1 + static_cast<int>(step % 2) : 0, tokens);
-    if (--left == 0 || step + 1 == steps) {
-      out.template end_group<MINIMA>(scale, second, tokens);
-      scale += 16;
-      second += panel.groups.step;
-      left = HALF ? 1 : w.blocks_per_group;
-    }
+    scale += 16;
+    second += panel.groups.step;
   }
 }
 
@@ -140,17 +144,11 @@ void gemm(const IntWeight& w, const Q8Block* x, std::int64_t tokens, const Outpu
         const int some = to - t < kTileTokens ? static_cast<int>(to - t) : kTileTokens;
         for (int i = 0; i < count; ++i) {
           const std::int64_t row = (p + i) * 16;
-          const auto run = [&](auto& sums) {
-            tile<HALF, MINIMA>(w, panels[i], xt, some, sums);
-            for (int k = 0; k < some; ++k) store_rows(out, t + k, row, rows_left(w.rows, row), sums.acc[k]);
-          };
-          if (some == kTileTokens) {
-            Sums<kTileTokens> sums;
-            run(sums);
-          } else {
-            Sums<0> sums;
-            run(sums);
-          }
+          alignas(64) float acc[kTileTokens][16];
+          // Stores that wait for their lines would hold up those of the tile unit.
+          for (int k = 0; k < some; ++k) __builtin_prefetch(out.y + (t + k) * out.stride + row, 1);
+          tile<HALF, MINIMA>(w, panels[i], xt, acc);
+          for (int k = 0; k < some; ++k) store_rows(out, t + k, row, rows_left(w.rows, row), _mm512_load_ps(acc[k]));
         }
       }
     }

@@ -84,7 +84,7 @@ struct Engine::Impl {
     return linears[i] ? linears[i]->weight() : lookups[i];
   }
   float* at(const Slot& slot, std::int64_t row) {
-    return reinterpret_cast<float*>(arena.data()) + slot.offset * batch + row * slot.width;
+    return reinterpret_cast<float*>(arena.data()) + slot.offset * batch + row * slot.stride;
   }
 };
 

@@ -121,7 +121,7 @@ void Engine::Impl::run_products(const Step& step, const Step* before, std::int64
     const ProductOp& op = step.products[i];
     products[i] = {.weight = linears[static_cast<std::size_t>(op.weight)].get(),
                    .y = op.logits ? logits : at(op.out, from),
-                   .y_stride = op.logits ? config.vocab : op.out.width,
+                   .y_stride = op.logits ? config.vocab : op.out.stride,
                    .bias = op.bias < 0 ? nullptr : vectors[static_cast<std::size_t>(op.bias)].data()};
   }
   const auto make = [&](std::int64_t first, std::int64_t last) {
@@ -135,7 +135,7 @@ void Engine::Impl::run_products(const Step& step, const Step* before, std::int64
              const_cast<void*>(static_cast<const void*>(&make))};
   }
   kernels::matmul({products.data(), step.products.size()}, at(step.input, from),
-                  static_cast<std::int64_t>(rows.size()) - from, step.input.width, workspace, *pool, maker);
+                  static_cast<std::int64_t>(rows.size()) - from, step.input.stride, workspace, *pool, maker);
 }
 
 void Engine::Impl::attend(const AttentionOp& op, const Run& run, std::int64_t first, std::int64_t tokens,
@@ -144,8 +144,8 @@ void Engine::Impl::attend(const AttentionOp& op, const Run& run, std::int64_t fi
   const Row& info = rows[static_cast<std::size_t>(row)];
   ops->attend({.q = at(op.q, row) + head * config.head_dim,
                .out = at(op.out, row) + head * config.head_dim,
-               .q_stride = op.q.width,
-               .out_stride = op.out.width,
+               .q_stride = op.q.stride,
+               .out_stride = op.out.stride,
                .position = info.position,
                .tokens = static_cast<std::int32_t>(tokens),
                .group = heads,

@@ -28,17 +28,24 @@ struct Flat {
   }
 };
 
+/// Floats from one row to the next: whole cache lines. Products write the same columns of many rows, which in rows a
+/// multiple of a large power of two apart are the same few sets of the cache.
+std::int64_t stride_of(std::int64_t width) {
+  const std::uint64_t lines = ceil_div(static_cast<std::uint64_t>(width), 16);
+  return static_cast<std::int64_t>(lines % 8 == 0 ? lines + 1 : lines) * 16;
+}
+
 /// First fit in the floats of one token.
 class Places {
  public:
   Slot take(std::int64_t width) {
-    const auto size = static_cast<std::int64_t>(round_up(static_cast<std::uint64_t>(width), 16));
+    const std::int64_t size = stride_of(width);
     std::int64_t at = 0;
     auto it = used_.begin();
-    for (; it != used_.end() && it->offset < at + size; ++it) at = it->offset + it->width;
-    used_.insert(it, {at, size});
+    for (; it != used_.end() && it->offset < at + size; ++it) at = it->offset + it->stride;
+    used_.insert(it, {at, width, size});
     highest_ = std::max(highest_, at + size);
-    return {at, width};
+    return {at, width, size};
   }
   void free(const Slot& slot) {
     std::erase_if(used_, [&](const Slot& s) { return s.offset == slot.offset; });

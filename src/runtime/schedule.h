@@ -10,9 +10,9 @@
 
 namespace sparing {
 
-/// A value's place: `offset` floats per token into the arena (times the tokens the arena is for), rows `width` apart.
+/// A value's place: `offset` floats per token into the arena (times the tokens the arena is for), rows `stride` apart.
 struct Slot {
-  std::int64_t offset = 0, width = 0;
+  std::int64_t offset = 0, width = 0, stride = 0;
 };
 
 struct RowOp {
