@@ -17,9 +17,9 @@ void add_engine(CLI::App* command, EngineArgs& args) {
       ->check(CLI::Range(1, 65536))
       ->capture_default_str()
       ->group(group);
-  command->add_option("--kv", args.kv, "Type of the key-value cache: f32, f16, int8 or int4")
+  command->add_option("--kv", args.kv, "Type of the key-value cache: f32, f16, int16, int8 or int4")
       ->type_name("TYPE")
-      ->check(CLI::IsMember({"f32", "f16", "int8", "int4"}))
+      ->check(CLI::IsMember({"f32", "f16", "int16", "int8", "int4"}))
       ->capture_default_str()
       ->group(group);
   command
@@ -48,7 +48,7 @@ EngineOptions engine_options(const EngineArgs& args, const Session& session) {
   options.threads = session.common.threads;
   options.context = args.context;
   options.batch = args.batch;
-  options.kv = find_kv_type(args.kv).value_or(KvType::f16);
+  options.kv = find_kv_type(args.kv).value_or(kDefaultKv);
   if (args.precision == "int8") options.precision = kernels::Precision::int8;
   if (args.precision == "int16") options.precision = kernels::Precision::int16;
   if (args.precision == "f32") options.precision = kernels::Precision::f32;

@@ -12,7 +12,7 @@ namespace sparing::cli {
 
 struct EngineArgs {
   std::int64_t context = 0, batch = 512;
-  std::string kv = "f16", precision = "declared", isa, bytes;
+  std::string kv = "int16", precision = "declared", isa, bytes;
 };
 /// --batch-tokens, --kv, --precision, --isa in the group "Engine".
 void add_engine(CLI::App* command, EngineArgs& args);

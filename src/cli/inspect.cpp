@@ -8,6 +8,8 @@
 #include "cli/commands.h"
 #include "cli/model_args.h"
 #include "cli/table.h"
+#include "runtime/engine.h"
+#include "runtime/ops.h"
 
 namespace sparing::cli {
 namespace {
@@ -76,13 +78,13 @@ std::string range_of(const ModelConfig& config, std::int32_t LayerConfig::*field
   return low == high ? std::to_string(low) : std::to_string(low) + ".." + std::to_string(high);
 }
 
-/// Keys and values of one token in f16.
+/// Keys and values of one token as the engine keeps them unless told otherwise.
 std::uint64_t kv_bytes_per_token(const ModelConfig& config) {
-  std::uint64_t bytes = 0;
-  for (const LayerConfig& layer : config.layers) {
-    bytes += 2ull * 2 * static_cast<std::uint64_t>(layer.kv_heads) * static_cast<std::uint64_t>(config.head_dim);
-  }
-  return bytes;
+  std::uint64_t heads = 0;
+  for (const LayerConfig& layer : config.layers) heads += static_cast<std::uint64_t>(layer.kv_heads);
+  const std::uint64_t block =
+      key_block_bytes(kDefaultKv, config.head_dim) + value_block_bytes(kDefaultKv, config.head_dim);
+  return heads * block / kKeyBlock;
 }
 
 nlohmann::json count_json(const Count& count) {
@@ -171,7 +173,8 @@ std::string inspect_text(const Checkpoint& checkpoint, const Inventory& inventor
          (config.tied_head ? ", tied head" : "") + ", context " +
          format_count(static_cast<std::uint64_t>(config.context));
   if (config.sliding_window > 0) out += ", window " + std::to_string(config.sliding_window);
-  out += ", KV cache " + format_bytes(kv_bytes_per_token(config)) + " a token in f16\n";
+  out += ", KV cache " + format_bytes(kv_bytes_per_token(config)) + " a token in " + std::string(name_of(kDefaultKv)) +
+         "\n";
   out += std::string("chat template: ") + (checkpoint.chat_template() ? "yes" : "no") + "\n\n";
   out += counts_table("role", inventory.roles, inventory.all, inventory.other_bytes) + "\n";
   out += counts_table("coding", {inventory.codings.begin(), inventory.codings.end()}, inventory.all, 0);

@@ -73,7 +73,7 @@ Result<FitBudgets> parse_fit(const std::string& text) {
 
 Result<std::uint64_t> resident_besides(const ModelConfig& config, std::int64_t context) {
   if (context <= 0) context = std::min<std::int64_t>(config.context, kDefaultContext);
-  SPARING_TRY(const std::uint64_t kv, KvCache::bytes_needed(config, context, 1, kBatch, KvType::f16));
+  SPARING_TRY(const std::uint64_t kv, KvCache::bytes_needed(config, context, 1, kBatch, kDefaultKv));
   return kv + kProgramBytes;
 }
 

@@ -49,6 +49,8 @@ std::string_view name_of(KvType type) {
       return "f32";
     case KvType::f16:
       return "f16";
+    case KvType::int16:
+      return "int16";
     case KvType::int8:
       return "int8";
     case KvType::int4:
@@ -58,7 +60,7 @@ std::string_view name_of(KvType type) {
 }
 
 std::optional<KvType> find_kv_type(std::string_view name) {
-  for (const KvType type : {KvType::f32, KvType::f16, KvType::int8, KvType::int4}) {
+  for (const KvType type : {KvType::f32, KvType::f16, KvType::int16, KvType::int8, KvType::int4}) {
     if (name_of(type) == name) return type;
   }
   return std::nullopt;

@@ -19,7 +19,7 @@
 
 namespace sparing {
 
-/// "f32", "f16", "int8", "int4"; find_kv_type: nothing for any other name.
+/// "f32", "f16", "int16", "int8", "int4"; find_kv_type: nothing for any other name.
 std::string_view name_of(KvType type);
 std::optional<KvType> find_kv_type(std::string_view name);
 
@@ -28,7 +28,7 @@ struct EngineOptions {
   std::int64_t context = 0;    ///< KV positions per sequence; 0: min(model's, 4096)
   std::int32_t sequences = 1;  ///< sequences with caches of their own
   std::int64_t batch = 512;    ///< most tokens in one pass (longer prompts are cut; fewer where activations are wide)
-  KvType kv = KvType::f16;
+  KvType kv = kDefaultKv;
   std::optional<kernels::Precision> precision = {};  ///< of all products; nothing: what the graph says of each
   std::uint64_t memory = 0;                          ///< bytes that loading may take; 0: what the machine has free
   /// Replaces a weight before it is prepared (the planner's one-site damage, the lab's candidates). Empty result: keep.

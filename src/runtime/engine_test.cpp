@@ -70,8 +70,8 @@ class Decoded final : public FormulaCheckpoint {
 TEST(Engine, LowRankTermsAreWhatTheyDecodeTo) {
   const auto tokens = text(40);
   const auto decoded = std::make_shared<Decoded>(uneven(), Coding::lowrank);
-  const auto want = all_logits(*Engine::load(decoded, {.threads = 1}).value(), 0, tokens);
-  const EngineOptions options{.threads = 2, .precision = kernels::Precision::f32};
+  const auto want = all_logits(*Engine::load(decoded, {.threads = 1, .kv = KvType::f32}).value(), 0, tokens);
+  const EngineOptions options{.threads = 2, .kv = KvType::f32, .precision = kernels::Precision::f32};
   const auto got = all_logits(*engine_of(uneven(), options, Coding::lowrank), 0, tokens);
   const auto without = all_logits(*engine_of(uneven(), options, Coding::int4), 0, tokens);
   double error = 0, size = 0, effect = 0;
@@ -86,7 +86,8 @@ TEST(Engine, LowRankTermsAreWhatTheyDecodeTo) {
 
 /// The KV types, over prompts of several key blocks.
 class Kv : public ::testing::TestWithParam<KvType> {};
-INSTANTIATE_TEST_SUITE_P(Types, Kv, ::testing::Values(KvType::f32, KvType::f16, KvType::int8, KvType::int4));
+INSTANTIATE_TEST_SUITE_P(Types, Kv,
+                         ::testing::Values(KvType::f32, KvType::f16, KvType::int16, KvType::int8, KvType::int4));
 
 TEST_P(Kv, LogitsDoNotDependOnHowThePromptIsCut) {
   const auto tokens = text(331);
@@ -145,15 +146,15 @@ TEST_P(Kv, CodedLogitsAreNearFloatOnes) {
     error += std::pow(logits[i] - reference[i], 2);
     power += std::pow(reference[i], 2);
   }
-  // A step is 1/15 (1/255) of a range of 4 to 5 deviations: an error of 0.08 (0.005) deviations in each key and value,
-  // three layers of it.
-  const double bound[] = {0, 1.5e-3, 1.5e-2, 2.4e-1};
+  // A step of int4 (int8) is 1/15 (1/255) of a range of 4 to 5 deviations: an error of 0.08 (0.005) deviations in each
+  // key and value, three layers of it. One of int16 is 1/4095 of 2 to 3: .0002, in queries and weights too.
+  const double bound[] = {0, 1.5e-3, 1e-3, 1.5e-2, 2.4e-1};
   EXPECT_LE(std::sqrt(error / power), bound[static_cast<int>(GetParam())]);
   EXPECT_EQ(error > 0, GetParam() != KvType::f32);
 }
 
 TEST(Engine, KvTypesHaveNames) {
-  for (const KvType type : {KvType::f32, KvType::f16, KvType::int8, KvType::int4}) {
+  for (const KvType type : {KvType::f32, KvType::f16, KvType::int16, KvType::int8, KvType::int4}) {
     EXPECT_EQ(find_kv_type(name_of(type)), type);
   }
   EXPECT_EQ(find_kv_type("int5"), std::nullopt);
@@ -167,6 +168,7 @@ TEST(Engine, CodedCachesAreSmaller) {
   };
   const double half = bytes(KvType::f16);
   EXPECT_EQ(bytes(KvType::f32), 2 * half);
+  EXPECT_EQ(bytes(KvType::int16), (1 + 4 / 128.0) * half);
   // Codes and 32 bits a row of 64; two kept blocks of 64 in f16 and the staging area come on top.
   EXPECT_LT(bytes(KvType::int8), (0.5 + 4 / 128.0 + 0.05) * half);
   EXPECT_LT(bytes(KvType::int4), (0.25 + 4 / 128.0 + 0.05) * half);

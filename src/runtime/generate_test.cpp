@@ -56,7 +56,7 @@ Generation run(Engine& engine, std::vector<Token>& held, const std::vector<Token
 }
 
 class Drafting : public ::testing::TestWithParam<KvType> {};
-INSTANTIATE_TEST_SUITE_P(Types, Drafting, ::testing::Values(KvType::f16, KvType::int4));
+INSTANTIATE_TEST_SUITE_P(Types, Drafting, ::testing::Values(KvType::f16, KvType::int16, KvType::int4));
 
 TEST_P(Drafting, GivesTheSameTokensAndTheSameCache) {
   // A text that repeats itself, so that guesses are made; they are taken up or rejected as the model goes.

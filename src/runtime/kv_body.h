@@ -1,5 +1,6 @@
 // The KV cache's own formats over simd.h; included by one unit per instruction set. Layouts: KvHead in ops.h.
 #pragma once
+#include "runtime/kv_int16_body.h"
 #include "runtime/ops.h"
 #include "runtime/simd.h"
 
@@ -7,11 +8,6 @@ namespace sparing {
 namespace {
 
 constexpr std::int64_t kPanels = kKeyBlock / kKeyPanel;
-constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-
-inline std::int64_t padded(std::int64_t n) {
-  return (n + kLanes - 1) / kLanes * kLanes;
-}
 
 /// Bytes of a run of 16 codes.
 inline std::int64_t code_run(KvType type) {
@@ -128,6 +124,7 @@ inline void code_value(const KvHead& kv, const float* value, std::int64_t positi
 }
 
 void store_kv(const KvHead& kv, const float* key, const float* value, std::int64_t position, std::int64_t head_dim) {
+  if (kv.type == KvType::int16) return store_ints(kv, key, value, position, head_dim);
   const std::int64_t stride = padded(head_dim), panel = position / kKeyPanel * head_dim * kKeyPanel;
   const std::int64_t lane = position % kKeyPanel;
   if (kv.type == KvType::f32) {

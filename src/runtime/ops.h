@@ -18,6 +18,8 @@ inline constexpr std::int64_t kKeyPanel = 16;
 /// One KV head's keys and values for one sequence; `padded` is head_dim rounded up to 16, the padding zero.
 /// f32, f16. Keys: [position / 16][head_dim][16], the operand of a product with 16 positions per register.
 ///           Values: [position][padded].
+/// int16. Keys: for each block of 64 positions their steps in f32, then codes [4][pairs][16][2], pairs of channels
+///           beside each other. Values: for each block steps, then codes [32][padded][2], pairs of positions.
 /// int8, int4. Keys: for each block of 64 positions f16 scales [head_dim], f16 minima [head_dim], then codes
 ///           [4][head_dim][16]. Values: for each position codes [padded], f16 scale, f16 minimum. A run of 16 4-bit
 ///           codes is 8 bytes: code i in the low half of byte i, code i + 8 in its high half.
@@ -68,7 +70,7 @@ struct Ops {
 
 const Ops& portable_ops();
 const Ops& avx2_ops();    ///< AVX2, FMA, F16C
-const Ops& avx512_ops();  ///< AVX-512 F, BW, DQ, VL
+const Ops& avx512_ops();  ///< AVX-512 F, BW, DQ, VL, VNNI
 /// The table that suits kernels::chosen_isa().
 const Ops& chosen_ops();
 

@@ -21,7 +21,7 @@ std::vector<const Ops*> tables() {
   std::vector<const Ops*> all{&portable_ops()};
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) all.push_back(&avx2_ops());
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl")) all.push_back(&avx512_ops());
+  if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vl")) all.push_back(&avx512_ops());
 #endif
   return all;
 }
@@ -135,7 +135,29 @@ class Attention : public ::testing::TestWithParam<AttentionCase> {
     recent = Buffer(static_cast<std::size_t>(kKeyBlock * p.head_dim * 2));
     head = {.type = p.type, .keys = keys.data(), .values = values.data(), .recent = recent.as<std::uint16_t>().data()};
   }
-  float kept(float x) const { return GetParam().type == KvType::f16 ? f16_to_f32(f32_to_f16(x)) : x; }
+  /// Numbers as the type keeps them: the codes times a step, one for each head_dim of them.
+  struct Kept {
+    std::vector<double> codes, steps;
+    std::size_t width;
+    double operator[](std::size_t i) const { return codes[i] * steps[i / width]; }
+  };
+  Kept kept(const std::vector<float>& x, float factor = 1.0f) const {
+    const KvType type = GetParam().type;
+    Kept out{.codes = {}, .steps = {}, .width = static_cast<std::size_t>(GetParam().head_dim)};
+    const auto scaled = [&](std::size_t i) { return x[i] * factor; };
+    for (std::size_t row = 0; row < x.size(); row += out.width) {
+      float top = 0;
+      for (std::size_t i = row; i < row + out.width; ++i) top = std::max(top, std::abs(scaled(i)));
+      const float inverse = 4095 / top;
+      out.steps.push_back(type == KvType::int16 ? top / 4095 : 1.0);
+      for (std::size_t i = row; i < row + out.width; ++i) {
+        out.codes.push_back(type == KvType::int16 ? std::nearbyint(double(scaled(i)) * inverse)
+                            : type == KvType::f16 ? f16_to_f32(f32_to_f16(x[i]))
+                                                  : scaled(i));
+      }
+    }
+    return out;
+  }
 
   /// All tokens in tiles of `tile`, keys stored `ahead` tokens before they are needed.
   std::vector<float> run(const Ops& ops, std::int64_t tile) {
@@ -174,27 +196,58 @@ class Attention : public ::testing::TestWithParam<AttentionCase> {
 TEST_P(Attention, MatchesDouble) {
   const AttentionCase& p = GetParam();
   const auto out = run(*tables().back(), 5);
+  const bool ints = p.type == KvType::int16;
+  const float scale = 1.0f / std::sqrt(static_cast<float>(p.head_dim));
+  const Kept keys_kept = kept(k), values_kept = kept(v), queries = kept(q, scale);
   for (std::int64_t t = 0; t < p.tokens; t += 3) {
     for (std::int32_t h = 0; h < p.group; ++h) {
       const std::int64_t from = p.window > 0 ? std::max<std::int64_t>(0, t - p.window + 1) : 0;
       std::vector<double> weight;
       double top = -1e300, total = 0;
-      const float* query = q.data() + (t * p.group + h) * p.head_dim;
+      const auto query = size_t((t * p.group + h) * p.head_dim);
       for (std::int64_t j = from; j <= t; ++j) {
         double s = 0;
-        for (std::int64_t d = 0; d < p.head_dim; ++d) s += double(query[d]) * kept(k[size_t(j * p.head_dim + d)]);
-        weight.push_back(s / std::sqrt(double(p.head_dim)));
+        for (std::int64_t d = 0; d < p.head_dim; ++d) {
+          s += (ints ? queries[query + size_t(d)] : double(q[query + size_t(d)]) * scale) *
+               keys_kept[size_t(j * p.head_dim + d)];
+        }
+        weight.push_back(s);
         top = std::max(top, weight.back());
       }
       for (double& w : weight) total += w = std::exp(w - top);
+      // Integer weights are half a step off, which is 1/8191 of the block's largest: as much for each code they meet.
+      const auto rounding = [&](std::int64_t d) {
+        double sum = 0;
+        for (std::int64_t block = from / 64; ints && block <= t / 64; ++block) {
+          double codes = 0, largest = 0;
+          for (std::int64_t j = std::max(from, block * 64); j <= std::min(t, block * 64 + 63); ++j) {
+            codes += std::abs(values_kept.codes[size_t(j * p.head_dim + d)]);
+            largest = std::max(largest, weight[size_t(j - from)] * values_kept.steps[size_t(j)]);
+          }
+          sum += 0.5 * largest / 8191 * codes;
+        }
+        return sum / total;
+      };
       for (std::int64_t d = 0; d < p.head_dim; ++d) {
         double want = 0;
         for (std::int64_t j = from; j <= t; ++j) {
-          want += weight[size_t(j - from)] / total * kept(v[size_t(j * p.head_dim + d)]);
+          want += weight[size_t(j - from)] / total * values_kept[size_t(j * p.head_dim + d)];
         }
         // A score near 10 carries 1e-6 of error into its weight.
-        EXPECT_NEAR(out[size_t((t * p.group + h) * p.head_dim + d)], want, 2e-5);
+        EXPECT_NEAR(out[size_t((t * p.group + h) * p.head_dim + d)], want, 2e-5 + rounding(d));
       }
+    }
+  }
+}
+
+TEST_P(Attention, SomethingInfiniteIsNotLost) {
+  const AttentionCase& p = GetParam();
+  for (const float bad : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+    if (std::isinf(bad) && p.type != KvType::int16) continue;  // a float score of -inf only weighs nothing
+    for (std::vector<float>* which : {&k, &v}) {
+      SetUp();
+      which->at(which->size() - 1) = bad;
+      for (const Ops* ops : tables()) EXPECT_FALSE(std::isfinite(run(*ops, 16).back())) << p.head_dim;
     }
   }
 }
@@ -210,7 +263,9 @@ INSTANTIATE_TEST_SUITE_P(
     Shapes, Attention,
     ::testing::Values(AttentionCase{1, 8, 1, 0, KvType::f32}, AttentionCase{150, 64, 3, 0, KvType::f16},
                       AttentionCase{150, 64, 1, 0, KvType::f32}, AttentionCase{200, 20, 2, 70, KvType::f16},
-                      AttentionCase{130, 128, 4, 1, KvType::f32}, AttentionCase{70, 80, 7, 64, KvType::f32}));
+                      AttentionCase{130, 128, 4, 1, KvType::f32}, AttentionCase{70, 80, 7, 64, KvType::f32},
+                      AttentionCase{150, 64, 3, 0, KvType::int16}, AttentionCase{200, 20, 2, 70, KvType::int16},
+                      AttentionCase{130, 128, 4, 1, KvType::int16}, AttentionCase{90, 7, 1, 0, KvType::int16}));
 
 struct CodedCase {
   std::int64_t head_dim;

@@ -20,6 +20,11 @@ namespace sparing {
 namespace {
 
 constexpr int kLanes = 16;
+constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+
+inline std::int64_t padded(std::int64_t n) {
+  return (n + kLanes - 1) / kLanes * kLanes;
+}
 
 #if defined(__AVX512F__)
 
@@ -103,6 +108,39 @@ inline Vec zero_below(Vec x, float limit, Vec y) {
 inline Vec pow2_of_shifted(Vec t) {
   return {
       _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_castps_si512(t.v), _mm512_set1_epi32(127)), 23))};
+}
+
+/// 16 sums, or 16 pairs of int16.
+using Ints = __m512i;
+inline Ints no_ints() {
+  return _mm512_setzero_si512();
+}
+inline Ints load_pairs(const std::int16_t* p) {
+  return _mm512_loadu_si512(p);
+}
+/// The pair at p in every lane.
+inline Ints splat_pair(const std::int16_t* p) {
+  std::int32_t pair;
+  __builtin_memcpy(&pair, p, sizeof pair);
+  return _mm512_set1_epi32(pair);
+}
+/// sum + a0 b0 + a1 b1, modulo 2^32.
+inline Ints dot_pairs(Ints sum, Ints a, Ints b) {
+  // GCC 12 copies the sum before and after the intrinsic, and to memory beside.
+  asm("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(a), "vm"(b));
+  return sum;
+}
+inline Vec to_floats(Ints a) {
+  return {_mm512_maskz_cvtepi32_ps(0xFFFF, a)};
+}
+/// n of each lane t = 1.5 * 2^23 + n, |n| < 2^15.
+inline void store_code16(std::int16_t* p, Vec t) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_maskz_cvtepi32_epi16(0xFFFF, _mm512_castps_si512(t.v)));
+}
+/// The larger of a >= 0 and |b|, NaN being largest.
+inline Vec larger_size(Vec a, Vec b) {
+  const __m512i size = _mm512_and_si512(_mm512_castps_si512(b.v), _mm512_set1_epi32(0x7FFFFFFF));
+  return {_mm512_castsi512_ps(_mm512_maskz_max_epi32(0xFFFF, _mm512_castps_si512(a.v), size))};
 }
 
 #elif defined(__AVX2__)
@@ -193,6 +231,44 @@ inline Vec pow2_of_shifted(Vec t) {
   const __m256i bias = _mm256_set1_epi32(127);
   return {{_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_castps_si256(t.v[0]), bias), 23)),
            _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_castps_si256(t.v[1]), bias), 23))}};
+}
+
+struct Ints {
+  __m256i v[2];
+};
+inline Ints no_ints() {
+  return {{_mm256_setzero_si256(), _mm256_setzero_si256()}};
+}
+inline Ints load_pairs(const std::int16_t* p) {
+  return {{_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
+           _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 16))}};
+}
+inline Ints splat_pair(const std::int16_t* p) {
+  std::int32_t pair;
+  __builtin_memcpy(&pair, p, sizeof pair);
+  return {{_mm256_set1_epi32(pair), _mm256_set1_epi32(pair)}};
+}
+inline Ints dot_pairs(Ints sum, Ints a, Ints b) {
+  return {{_mm256_add_epi32(sum.v[0], _mm256_madd_epi16(a.v[0], b.v[0])),
+           _mm256_add_epi32(sum.v[1], _mm256_madd_epi16(a.v[1], b.v[1]))}};
+}
+inline Vec to_floats(Ints a) {
+  return {{_mm256_cvtepi32_ps(a.v[0]), _mm256_cvtepi32_ps(a.v[1])}};
+}
+inline void store_code16(std::int16_t* p, Vec t) {
+  const __m256i low = _mm256_set1_epi32(0xFFFF);
+  // Packs within halves of registers, hence the permutation.
+  const __m256i packed = _mm256_packus_epi32(_mm256_and_si256(_mm256_castps_si256(t.v[0]), low),
+                                             _mm256_and_si256(_mm256_castps_si256(t.v[1]), low));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(packed, 0xD8));
+}
+inline Vec larger_size(Vec a, Vec b) {
+  const __m256i size = _mm256_set1_epi32(0x7FFFFFFF);
+  const auto larger = [&](__m256 x, __m256 y) {
+    return _mm256_castsi256_ps(
+        _mm256_max_epi32(_mm256_castps_si256(x), _mm256_and_si256(_mm256_castps_si256(y), size)));
+  };
+  return {{larger(a.v[0], b.v[0]), larger(a.v[1], b.v[1])}};
 }
 
 #else
@@ -289,6 +365,43 @@ inline Vec pow2_of_shifted(Vec t) {
   return lanes([&](int i) { return __builtin_bit_cast(float, (bits_of(t.v[i]) + 127u) << 23); });
 }
 
+struct Ints {
+  std::uint32_t v[kLanes];
+};
+inline Ints no_ints() {
+  return {};
+}
+inline Ints load_pairs(const std::int16_t* p) {
+  Ints r;
+  __builtin_memcpy(&r, p, sizeof r);
+  return r;
+}
+inline Ints splat_pair(const std::int16_t* p) {
+  Ints r;
+  for (std::uint32_t& lane : r.v) __builtin_memcpy(&lane, p, sizeof lane);
+  return r;
+}
+inline Ints dot_pairs(Ints sum, Ints a, Ints b) {
+  for (int i = 0; i < kLanes; ++i) {
+    const auto part = [&](std::uint32_t x) { return std::int32_t{static_cast<std::int16_t>(x)}; };
+    sum.v[i] += static_cast<std::uint32_t>(part(a.v[i]) * part(b.v[i])) +
+                static_cast<std::uint32_t>(part(a.v[i] >> 16) * part(b.v[i] >> 16));
+  }
+  return sum;
+}
+inline Vec to_floats(Ints a) {
+  return lanes([&](int i) { return static_cast<float>(static_cast<std::int32_t>(a.v[i])); });
+}
+inline void store_code16(std::int16_t* p, Vec t) {
+  for (int i = 0; i < kLanes; ++i) p[i] = static_cast<std::int16_t>(bits_of(t.v[i]));
+}
+inline Vec larger_size(Vec a, Vec b) {
+  return lanes([&](int i) {
+    const std::uint32_t x = bits_of(a.v[i]), y = bits_of(b.v[i]) & 0x7FFFFFFFu;
+    return __builtin_bit_cast(float, x > y ? x : y);
+  });
+}
+
 #endif
 
 inline void store_code4(std::uint8_t* p, Vec t) {
@@ -322,6 +435,17 @@ inline float max_of(Vec a) {
   }
   return t[0];
 }
+/// The largest lane of sizes as larger_size() gives them, NaN being largest.
+inline float largest_size(Vec a) {
+  alignas(64) float t[kLanes];
+  store(t, a);
+  std::uint32_t top = 0;
+  for (const float x : t) {
+    const auto bits = __builtin_bit_cast(std::uint32_t, x);
+    top = top > bits ? top : bits;
+  }
+  return __builtin_bit_cast(float, top);
+}
 
 inline float half_at(const std::uint16_t* p) {
 #if defined(__F16C__)
@@ -343,10 +467,10 @@ inline float rounded_half(float x, std::uint16_t* out) {
 /// e^x to about 1.5 ulp; 0 below -87.3 (also for -inf), finite above 88; NaN stays NaN.
 /// x = n ln 2 + r with |r| <= ln 2 / 2; Taylor's series to degree 7 leaves 5e-9 of e^r.
 inline Vec exp(Vec x) {
-  constexpr float kLowest = -87.3f, kHighest = 88.0f, kShift = 12582912.0f;  // 1.5 * 2^23
+  constexpr float kLowest = -87.3f, kHighest = 88.0f;
   const Vec c = min(splat(kHighest), max(splat(kLowest), x));
-  const Vec t = fma(c, splat(1.44269504088896341f), splat(kShift));
-  const Vec n = t - splat(kShift);
+  const Vec t = fma(c, splat(1.44269504088896341f), splat(kRound));
+  const Vec n = t - splat(kRound);
   Vec r = fnma(n, splat(0.693145751953125f), c);   // ln 2 in two parts, the first short enough for n times it
   r = fnma(n, splat(1.42860682030941723e-6f), r);  // to be exact
   Vec y = splat(1.0f / 5040);
