@@ -264,7 +264,15 @@ bool Journal::may_be_published(const fs::path& out) {
 }
 
 void Journal::remove() {
+  // What says that the output is published goes last: a run killed on the way is known to have ended by it.
   std::error_code ignored;
+  std::vector<fs::path> entries;
+  for (const fs::path& folder : {plan_folder_, folder_}) {
+    for (const auto& entry : fs::directory_iterator(folder, ignored)) entries.push_back(entry.path());
+  }
+  for (const fs::path& path : entries) {
+    if (path != plan_folder_ && path != plan_folder_ / "publishing") fs::remove_all(path, ignored);
+  }
   fs::remove_all(folder_, ignored);
   if (lock_ >= 0) ::close(std::exchange(lock_, -1));
 }

@@ -257,21 +257,23 @@ Result<std::shared_ptr<const Checkpoint>> restructured(const StructureSpec& spec
       {"model", original.model_hash()}, {"seed", seed}, {"structure", structure_recipe(spec)}};
   const fs::path folder = journal.folder() / ("structure-" + short_hash(asked.dump()));
   std::error_code ignored;
-  if (!fs::exists(folder, ignored)) {
-    log_info("[structure] taking out what the plan leaves out");
-    SPARING_TRY(
-        const CalibrationTokens text,
-        calibration_tokens(spec.text, original.original_ptr(), original.model_hash(), seed, options.threads, &journal));
-    const auto some = some_of(text.sequences, kStructureTokens);
-    const nlohmann::ordered_json looked = {
-        {"model", original.model_hash()}, {"seed", seed}, {"text", structure_recipe({"", {}, spec.text, {}})}};
-    SPARING_TRY(const Sensitivity sensitivity,
-                noted_sensitivity(source, some_of(text.sequences, kStructureTokens / 2), seed,
-                                  "structure-sensitivity-" + short_hash(looked.dump()), journal, options));
-    SPARING_TRY(const ThinnedMatrices thinned, take_out(spec, source, some, sensitivity, options));
-    SPARING_TRY(const SparingModel model, sliced_model(spec, original, thinned));
-    SPARING_CHECK_OK(write_sparing_directory(model, folder));
+  if (fs::exists(folder, ignored)) {
+    if (auto kept = open_checkpoint(folder.string()); kept.ok()) return kept;
+    log_warning("[structure] " + folder.string() + " is damaged: it is made again");
+    fs::remove_all(folder, ignored);
   }
+  log_info("[structure] taking out what the plan leaves out");
+  SPARING_TRY(const CalibrationTokens text, calibration_tokens(spec.text, original.original_ptr(),
+                                                               original.model_hash(), seed, options.threads, &journal));
+  const auto some = some_of(text.sequences, kStructureTokens);
+  const nlohmann::ordered_json looked = {
+      {"model", original.model_hash()}, {"seed", seed}, {"text", structure_recipe({"", {}, spec.text, {}})}};
+  SPARING_TRY(const Sensitivity sensitivity,
+              noted_sensitivity(source, some_of(text.sequences, kStructureTokens / 2), seed,
+                                "structure-sensitivity-" + short_hash(looked.dump()), journal, options));
+  SPARING_TRY(const ThinnedMatrices thinned, take_out(spec, source, some, sensitivity, options));
+  SPARING_TRY(const SparingModel model, sliced_model(spec, original, thinned));
+  SPARING_CHECK_OK(write_sparing_directory(model, folder));
   return open_checkpoint(folder.string());
 }
 

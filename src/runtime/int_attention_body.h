@@ -1,7 +1,7 @@
 // Attention over keys and values in int16 (kv_int16_body.h), over simd.h; included by one unit per instruction set.
 //
-// Both products are sums of products of pairs of int16 in int32, exact and on every instruction set at twice the rate of
-// float products. A query is coded once, the weights of a block of positions after its softmax step.
+// Both products are sums of products of pairs of int16 in int32, exact and on every instruction set at twice the rate
+// of float products. A query is coded once, the weights of a block of positions after its softmax step.
 #pragma once
 #include "runtime/attention_common.h"
 #include "runtime/kv_body.h"
@@ -9,10 +9,12 @@
 namespace sparing {
 namespace {
 
-/// finish(r, v, sum over i < depth of a[r]'s pair i times the pairs at b + i * b_row + v * b_vec) for R rows, V registers.
+/// finish(r, v, sum over i < depth of a[r]'s pair i times the pairs at b + i * b_row + v * b_vec) for R rows, V
+/// registers.
 template <int R, int V, class F>
-[[gnu::always_inline]] inline void pair_tile(std::int64_t depth, const std::int16_t* a, std::int64_t a_stride, const std::int16_t* b,
-                      std::int64_t b_row, std::int64_t b_vec, F&& finish) {
+[[gnu::always_inline]] inline void pair_tile(std::int64_t depth, const std::int16_t* a, std::int64_t a_stride,
+                                             const std::int16_t* b, std::int64_t b_row, std::int64_t b_vec,
+                                             F&& finish) {
   Ints sum[R][V];
   SPARING_UNROLL
   for (int r = 0; r < R; ++r) {
@@ -44,8 +46,9 @@ inline void pair_product(std::int64_t rows, std::int64_t depth, std::int64_t vec
                          F&& finish) {
   const auto columns = [&]<int V>(std::int64_t at) {
     each_row_tile(rows, [&]<int R>(std::int64_t first) {
-      pair_tile<R, V>(depth, a + first * a_stride, a_stride, b + at * b_vec, b_row, b_vec,
-                      [&](int r, int v, Ints sum) __attribute__((always_inline)) { finish(first + r, at + v, sum); });
+      pair_tile<R, V>(
+          depth, a + first * a_stride, a_stride, b + at * b_vec, b_row,
+          b_vec, [&](int r, int v, Ints sum) __attribute__((always_inline)) { finish(first + r, at + v, sum); });
     });
   };
   std::int64_t at = 0;
@@ -84,11 +87,12 @@ inline void attend_ints(const AttentionTile& tile) {
   for (std::int64_t block = blocks.first; block <= blocks.last; ++block) {
     const std::int64_t panels = blocks.panels(block);
     const IntBlock keys = key_block(tile.kv, block, head_dim), values = value_block(tile.kv, block, head_dim);
-    pair_product(rows, pairs, panels, q, stride, keys.codes, 2 * kKeyPanel, pairs * 2 * kKeyPanel,
-                 [&](std::int64_t r, std::int64_t p, Ints sum) __attribute__((always_inline)) {
-                   const Vec steps = load(keys.steps + p * kKeyPanel) * splat(q_steps[r]);
-                   store(scores + r * kKeyBlock + p * kKeyPanel, to_floats(sum) * steps);
-                 });
+    pair_product(
+        rows, pairs, panels, q, stride, keys.codes, 2 * kKeyPanel,
+        pairs * 2 * kKeyPanel, [&](std::int64_t r, std::int64_t p, Ints sum) __attribute__((always_inline)) {
+          const Vec steps = load(keys.steps + p * kKeyPanel) * splat(q_steps[r]);
+          store(scores + r * kKeyBlock + p * kKeyPanel, to_floats(sum) * steps);
+        });
     for (std::int64_t r = 0; r < rows; ++r) {
       float* row = scores + r * kKeyBlock;
       softmax.take(r, block, row, panels);
@@ -104,11 +108,12 @@ inline void attend_ints(const AttentionTile& tile) {
       }
     }
     // Positions after the last one weigh nothing, so whole panels will do.
-    pair_product(rows, panels * kKeyPanel / 2, stride / kLanes, weights, kKeyBlock, values.codes, 2 * stride,
-                 2 * kLanes, [&](std::int64_t r, std::int64_t v, Ints sum) __attribute__((always_inline)) {
-                   float* to = softmax.out(r) + v * kLanes;
-                   store(to, fma(to_floats(sum), splat(weight_steps[r]), load(to)));
-                 });
+    pair_product(
+        rows, panels * kKeyPanel / 2, stride / kLanes, weights, kKeyBlock, values.codes, 2 * stride,
+        2 * kLanes, [&](std::int64_t r, std::int64_t v, Ints sum) __attribute__((always_inline)) {
+          float* to = softmax.out(r) + v * kLanes;
+          store(to, fma(to_floats(sum), splat(weight_steps[r]), load(to)));
+        });
   }
   softmax.finish();
 }

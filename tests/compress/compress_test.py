@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -443,6 +444,27 @@ class Compress(unittest.TestCase):
         self.ok(*words, out='a')
         self.ok(*words, '--threads', '1', out='b')
         self.assertEqual(kill_test.digest(self.folder / 'a'), kill_test.digest(self.folder / 'b'))
+
+    def test_a_thinned_model_that_was_damaged_is_made_again(self):
+        words = ['--prune', 'layers.*.mlp=140', '--method', 'gptq', '--bits', '5', *CALIB]
+        self.ok(*words, out='whole')
+        for attempt in range(5):
+            process = subprocess.Popen([str(BUILD / 'sparing'), 'compress', str(MODEL), *words, '--quiet', '--out', str(self.out)])
+            while process.poll() is None:
+                found = self.folder.glob('.small.sparing-journal/structure-*/sparing.json')
+                thinned = [p for p in found if p.parent.name.removeprefix('structure-').isalnum()]  # not the one being written
+                if thinned:
+                    process.kill()
+                    process.wait()
+            if thinned and not self.out.exists():
+                break
+            shutil.rmtree(self.out)
+        for path in thinned[0].parent.iterdir():
+            path.unlink()
+        done = sparing('compress', MODEL, *words, '--out', self.out)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn('is damaged: it is made again', done.stderr)
+        self.assertEqual(kill_test.digest(self.out), kill_test.digest(self.folder / 'whole'))
 
     def test_killed_runs_go_on_to_the_same_bits(self):
         for words in (['--method', 'rtn', '--bits', '4'], ['--method', 'gptq', '--bits', '4', *CALIB],
