@@ -14,7 +14,8 @@ static_assert(kKeyBlock * kValueCode * kWeightCode <= kMostSum);
 
 /// The largest code of keys and queries.
 inline int key_code(std::int64_t head_dim) {
-  int code = kValueCode;
+  if (head_dim * kValueCode * kValueCode <= kMostSum) return kValueCode;
+  auto code = static_cast<int>(__builtin_sqrt(static_cast<double>(kMostSum) / static_cast<double>(head_dim)));
   while (head_dim * code * code > kMostSum) --code;
   return code;
 }
