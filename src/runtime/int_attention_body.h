@@ -1,7 +1,7 @@
 // Attention over keys and values in int16 (kv_int16_body.h), over simd.h; included by one unit per instruction set.
 //
-// Both products are sums of products of pairs of int16 in int32, exact and on every instruction set at twice the rate
-// of float products. A query is coded once, the weights of a block of positions after its softmax step.
+// Both products are sums of products of pairs of int16 in int32: exact, and two multiplications a lane where floats
+// have one. A query is coded once, the weights of a block of positions after its softmax step.
 #pragma once
 #include "runtime/attention_common.h"
 #include "runtime/kv_body.h"
