@@ -33,18 +33,20 @@ struct Panel {
 /// The zero of every code of a panel, subtracted in place; tables hold value + 128.
 inline void subtract_zeros(const IntWeight& w, const Groups& groups, std::byte* codes) {
   if (w.spec.zero != ZeroKind::constant && w.spec.zero != ZeroKind::integer) return;
-  const int constant = w.table != nullptr ? 128 : w.spec.zero_offset;
+  const bool integer = w.spec.zero == ZeroKind::integer;
   const std::int64_t quads = w.layout.blocks * 8;
-  for (std::int64_t q = 0; q < quads; ++q) {
-    Ints zero = _mm512_set1_epi8(static_cast<char>(constant));
-    if (w.spec.zero == ZeroKind::integer) {
-      std::int64_t group = w.segments == SegmentKind::half ? q / 4 : q / 8 / w.blocks_per_group;
-      group = group < w.layout.groups ? group : w.layout.groups - 1;
-      const Ints row = _mm512_cvtps_epi32(_mm512_loadu_ps(groups.second + 16 * group));
-      zero = _mm512_mullo_epi32(row, _mm512_set1_epi32(0x01010101));
+  const std::int64_t length = !integer ? quads : w.segments == SegmentKind::half ? 4 : 8 * w.blocks_per_group;
+  Ints zero = _mm512_set1_epi8(static_cast<char>(w.table != nullptr ? 128 : w.spec.zero_offset));
+  const float* second = groups.second;
+  for (std::int64_t q = 0; q < quads; second += 16) {
+    // The last block's second half may be of no group: its codes meet zeros.
+    if (integer && second < groups.second + 16 * w.layout.groups)
+      zero = _mm512_mullo_epi32(_mm512_cvtps_epi32(_mm512_loadu_ps(second)), _mm512_set1_epi32(0x01010101));
+    const std::int64_t stop = quads - q < length ? quads : q + length;
+    for (; q < stop; ++q) {
+      std::byte* at = codes + 64 * q;
+      _mm512_storeu_si512(at, _mm512_sub_epi8(load_bytes(at), zero));
     }
-    std::byte* at = codes + 64 * q;
-    _mm512_storeu_si512(at, _mm512_sub_epi8(load_bytes(at), zero));
   }
 }
 
