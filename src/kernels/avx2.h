@@ -21,5 +21,6 @@ void factor_inner(const FactorWeight&, const float* x, std::int64_t tokens, std:
 void factor_outer(const FactorWeight&, const float* z, std::int64_t tokens, std::int64_t z_stride, const Output&,
                   std::int64_t begin, std::int64_t end);
 void sign_panel(const SignWeight&, std::int64_t panel, float* out, std::byte* scratch);
+void rotate(const std::byte* signs, std::int64_t cols, std::int64_t block, float norm, const float* x, float* out);
 
 }  // namespace sparing::kernels::avx2

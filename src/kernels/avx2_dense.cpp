@@ -161,6 +161,7 @@ const KernelSet avx2_kernels = {.int_panels = avx2::int_panels,
                                 .quantise_wide = avx2::quantise_wide,
                                 .factor_inner = avx2::factor_inner,
                                 .factor_outer = avx2::factor_outer,
-                                .sign_panel = avx2::sign_panel};
+                                .sign_panel = avx2::sign_panel,
+                                .rotate = avx2::rotate};
 
 }  // namespace sparing::kernels

@@ -29,6 +29,7 @@ const KernelSet avx512_kernels = {.int_panels = avx512::int_panels,
                                   .quantise_wide = avx512::quantise_wide,
                                   .factor_inner = avx512::factor_inner,
                                   .factor_outer = avx512::factor_outer,
-                                  .sign_panel = avx512::sign_panel};
+                                  .sign_panel = avx512::sign_panel,
+                                  .rotate = avx512::rotate};
 
 }  // namespace sparing::kernels

@@ -125,6 +125,12 @@ using QuantiseTile = void (*)(const float* x, std::int64_t tokens, std::int64_t 
 using QuantiseWideTile = void (*)(const float* x, std::int64_t tokens, std::int64_t x_stride, std::int64_t cols,
                                   std::int64_t tile, Q16Block* out);
 
+/// A token's inputs turned by a Hadamard transform, its blocks no smaller than kRotatedBlock: the bits of
+/// apply_transform(). `norm`: 1 / sqrt(block).
+using Rotate = void (*)(const std::byte* signs, std::int64_t cols, std::int64_t block, float norm, const float* x,
+                        float* out);
+inline constexpr int kRotatedBlock = 16;
+
 struct KernelSet {
   IntPanels int_panels;
   DensePanels dense_panels;
@@ -135,6 +141,7 @@ struct KernelSet {
   FactorInner factor_inner;
   FactorOuter factor_outer;
   SignPanel sign_panel;
+  Rotate rotate = nullptr;  ///< null: apply_transform() does
 };
 
 extern const KernelSet reference_kernels;

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cassert>
+#include <cmath>
 #include <cstring>
 
 #include "codecs/int_rows.h"
@@ -188,6 +189,12 @@ std::int64_t panels_of(const Product& p) {
   return (p.weight->rows() + kPanelRows - 1) / kPanelRows;
 }
 
+void turn_row(const KernelSet& kernels, const Transform& t, std::int64_t cols, const float* x, float* out) {
+  if (kernels.rotate == nullptr || t.kind != TransformKind::hadamard || t.block < kRotatedBlock)
+    return apply_transform(t, cols, x, out);
+  kernels.rotate(t.blob.bytes.data(), cols, t.block, 1.0f / std::sqrt(static_cast<float>(t.block)), x, out);
+}
+
 /// Products that share a transform: one pass over all their panels.
 void run_group(std::span<const Product> products, const std::uint64_t members, const float* x, std::int64_t tokens,
                std::int64_t x_stride, Workspace::Impl& workspace, ThreadPool& pool, const RowMaker& rows) {
@@ -237,9 +244,9 @@ void run_group(std::span<const Product> products, const std::uint64_t members, c
   }
   const bool makes = rows.make != nullptr && tiles > 1;
   const auto turn = [&](std::int64_t begin, std::int64_t end) {
+    auto* out = reinterpret_cast<float*>(workspace.transformed.data());
     for (std::int64_t t = begin; t < end; ++t)
-      apply_transform(weight.input, cols, x + t * x_stride,
-                      reinterpret_cast<float*>(workspace.transformed.data()) + t * cols);
+      turn_row(*first->weight->impl().kernels, weight.input, cols, x + t * x_stride, out + t * cols);
   };
   if (transform || needs_q8 || needs_q16 || makes || (components > 0 && !split)) {
     const auto fill = [&](std::int64_t begin, std::int64_t end, int) {
