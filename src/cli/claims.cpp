@@ -23,7 +23,6 @@
 #include "cli/table.h"
 #include "lab/calibrate.h"
 #include "plan/claim_runner.h"
-#include "plan/code_calibrated.h"
 
 namespace sparing::cli {
 namespace {
@@ -168,11 +167,9 @@ Result<ClaimRunner> make_runner(const Options& o, const Session& session, const 
       describe_calibration(calib, o.calib_tokens, std::min<std::int64_t>(o.calib_length, checkpoint->config().context),
                            checkpoint->config()));
   options.engine = engine_options(o.engine, session);
-  options.execution.threads = session.common.threads;
-  options.execution.jobs = threads_each(session.common.threads, 1);
+  options.execution = lab_execution(session);
   SPARING_CHECK_OK(check_device(o.device));
   options.execution.device = o.device;
-  options.execution.code_calibrated = code_calibrated;
   options.on_side = [&session](const std::string& what) { note(session, what); };
   return ClaimRunner::create(checkpoint, hash, std::move(options));
 }

@@ -175,17 +175,23 @@ Status check_plan_args(const PlanArgs& args, const std::string& command) {
   return {};
 }
 
-Result<ExecuteOptions> execution_of(const PlanArgs& args, const Session& session,
-                                    const std::filesystem::path& scratch) {
+ExecuteOptions lab_execution(const Session& session) {
   ExecuteOptions execution;
   execution.threads = session.common.threads;
-  SPARING_CHECK_OK(check_device(args.device));
-  execution.device = args.device;
-  execution.jobs = args.jobs > 0 ? args.jobs : threads_each(session.common.threads, 1);
+  execution.jobs = threads_each(session.common.threads, 1);
   execution.code_calibrated = code_calibrated;
   execution.heal = heal_plan;
   execution.calibrate = calibrate;
   execution.sensitivity = measure_sensitivity;
+  return execution;
+}
+
+Result<ExecuteOptions> execution_of(const PlanArgs& args, const Session& session,
+                                    const std::filesystem::path& scratch) {
+  ExecuteOptions execution = lab_execution(session);
+  SPARING_CHECK_OK(check_device(args.device));
+  execution.device = args.device;
+  if (args.jobs > 0) execution.jobs = args.jobs;
   if (args.max_ram.empty()) return execution;
   SPARING_TRY(execution.max_ram, parse_bytes(args.max_ram));
   execution.scratch = scratch.empty() ? "." : scratch;

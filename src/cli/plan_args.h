@@ -37,6 +37,8 @@ CLI::Option* add_device(CLI::App* command, std::string& device);
 /// Refused before the model is read: unknown methods, bad budgets.
 Status check_plan_args(const PlanArgs& args, const std::string& command);
 
+/// Execution with all that the lab can do, on the session's threads.
+ExecuteOptions lab_execution(const Session& session);
 /// What carries the plan out and what it is measured with.
 Result<ExecuteOptions> execution_of(const PlanArgs& args, const Session& session, const std::filesystem::path& scratch);
 

@@ -17,7 +17,8 @@ struct Sixteen {
     const Ints v = _mm512_castps_si512(plain(x)), sign = _mm512_set1_epi32(static_cast<int>(0x80000000u));
     return _mm512_castsi512_ps(_mm512_mask_xor_epi32(v, negative, v, sign));
   }
-  /// Each lane gets its partner added, and is itself subtracted where it is the upper one: a product by 1 or -1 is exact.
+  /// Each lane gets its partner added, and is itself subtracted where it is the upper one: a product by 1 or -1 is
+  /// exact.
   static Register within(Register v) {
     const Register one = {1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1},
                    two = {1, 1, -1, -1, 1, 1, -1, -1, 1, 1, -1, -1, 1, 1, -1, -1},

@@ -214,6 +214,11 @@ class Compress(unittest.TestCase):
         self.assertIn("did you mean 'gptq-rounding-", done.stderr)
         self.assertIn('there is nothing to compare', sparing('claims', 'recode', '--list').stderr)
 
+    def test_claims_run_methods_that_ask_what_predictions_depend_on(self):
+        results, _ = self.claims('mixllm-gptq')
+        self.assertNotIn('could not be run', results[0]['reason'])
+        self.assertGreater(results[0]['bytes'], 0)
+
     def test_sites_of_a_block_are_trained_alike(self):
         self.refused('layers.2.mlp.up', '--method', 'signround', '--site', 'layers.2.mlp.up:steps=9', *CALIB, '--out', self.out)
         self.ok('--method', 'signround', '--bits', '3', '--param', 'steps=2', '--site', 'layers.2.*:steps=3',
