@@ -231,7 +231,7 @@ const Method mixllm_method{
                  "At 3 bits, a tenth of the outputs at 8, chosen over all layers, diverges less than a tenth of each "
                  "layer's",
              .ours = {"mixllm", "bits=3 group=128 share=10"},
-             .baseline = {"mixllm", "bits=3 group=128 spread=layer share=10..16"}},
+             .baseline = {"mixllm", "bits=3 group=128 spread=layer share=10..24"}},
             {.id = "mixllm-gptq",
              .text = "At 3 bits, a tenth of the outputs at 8, chosen over all layers, diverges less than as many bytes "
                      "spent on all alike",
