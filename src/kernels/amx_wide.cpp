@@ -116,7 +116,8 @@ inline __attribute__((always_inline)) void scale(const Sums& dots, const Groups&
   }
 }
 
-/// Results of up to 16 tokens from `token` on, 16 rows from `row` on.
+/// Results of up to 16 tokens from `token` on, 16 rows from `row` on. Unmasked where that will do: masked stores were
+/// slower here.
 inline void write(const Output& out, std::int64_t token, std::int64_t tokens, std::int64_t row, __mmask16 rows,
                   const float (&results)[kTileTokens][16]) {
   if (!out.add && out.bias == nullptr && rows == 0xFFFF) {

@@ -30,7 +30,7 @@ struct Eight {
 }  // namespace
 
 void rotate(const std::byte* signs, std::int64_t cols, std::int64_t block, float norm, const float* x, float* out) {
-  turn_row<Eight, 8>(signs, cols, block, norm, x, out);
+  rotate_row<Eight, 8>(signs, cols, block, norm, x, out);
 }
 
 }  // namespace sparing::kernels::avx2

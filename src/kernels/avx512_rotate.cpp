@@ -34,7 +34,7 @@ struct Sixteen {
 }  // namespace
 
 void rotate(const std::byte* signs, std::int64_t cols, std::int64_t block, float norm, const float* x, float* out) {
-  turn_row<Sixteen, 16>(signs, cols, block, norm, x, out);
+  rotate_row<Sixteen, 16>(signs, cols, block, norm, x, out);
 }
 
 }  // namespace sparing::kernels::avx512

@@ -151,7 +151,8 @@ extern const KernelSet avx2_kernels, avx512_kernels, amx_kernels;
 extern const KernelSet neon_kernels, neon_dotprod_kernels;
 #endif
 
-/// Codes of two panels as bytes, scales and zeros of their groups, and 16 rows of f32.
+/// Codes of two panels as bytes, scales and zeros of their groups, and 16 rows of f32, in whose place AMX keeps the
+/// segments of a row.
 inline constexpr std::int64_t scratch_bytes(std::int64_t cols) {
   return (cols + 63) / 64 * 64 * (2 * 16 + 2 * 2 * 16 + 16 * 4) + 8192;
 }

@@ -28,7 +28,7 @@ inline void cross(Register (&v)[R]) {
 
 /// R registers of inputs from `at` on, which stay in registers meanwhile.
 template <class V, int R>
-inline void turn_part(const std::byte* signs, std::int64_t at, float by, const float* x, float* out) {
+inline void rotate_part(const std::byte* signs, std::int64_t at, float by, const float* x, float* out) {
   typename V::Register v[R];
   SPARING_UNROLL
   for (int i = 0; i < R; ++i) v[i] = V::within(V::load(x + at + i * V::kLanes, signs, at + i * V::kLanes));
@@ -39,26 +39,26 @@ inline void turn_part(const std::byte* signs, std::int64_t at, float by, const f
 
 /// Blocks of a power of two, at least a register's lanes; `norm` comes last.
 template <class V, int MOST>
-inline void turn_row(const std::byte* signs, std::int64_t cols, std::int64_t block, float norm, const float* x,
-                     float* out) {
+inline void rotate_row(const std::byte* signs, std::int64_t cols, std::int64_t block, float norm, const float* x,
+                       float* out) {
   const std::int64_t most = MOST * V::kLanes, part = block < most ? block : most;
   const float by = part == block ? norm : 1.0f;
   for (std::int64_t at = 0; at < cols; at += part) {
     switch (part / V::kLanes) {
       case 1:
-        turn_part<V, 1>(signs, at, by, x, out);
+        rotate_part<V, 1>(signs, at, by, x, out);
         break;
       case 2:
-        turn_part<V, 2>(signs, at, by, x, out);
+        rotate_part<V, 2>(signs, at, by, x, out);
         break;
       case 4:
-        turn_part<V, 4>(signs, at, by, x, out);
+        rotate_part<V, 4>(signs, at, by, x, out);
         break;
       case 8:
-        turn_part<V, 8>(signs, at, by, x, out);
+        rotate_part<V, 8>(signs, at, by, x, out);
         break;
       default:
-        turn_part<V, MOST>(signs, at, by, x, out);
+        rotate_part<V, MOST>(signs, at, by, x, out);
     }
   }
   for (std::int64_t h = part; h < block; h *= 2) {

@@ -27,10 +27,11 @@ std::vector<float> inputs(std::int64_t cols, Rng& rng) {
 
 TEST(Rotate, GivesTheBitsOfTheCodec) {
   Rng rng(7);
-  int tried = 0;
   for (const Isa isa : available_isas()) {
     const KernelSet& kernels = kernels_of(isa);
-    if (kernels.rotate == nullptr) continue;
+    const bool has_one = isa != Isa::reference && isa != Isa::neon && isa != Isa::neon_dotprod;
+    ASSERT_EQ(kernels.rotate != nullptr, has_one) << name_of(isa);
+    if (!has_one) continue;
     for (const std::int64_t block : {16, 32, 64, 128, 256, 512, 1024, 2048})
       for (const std::int64_t blocks : {1, 3}) {
         const std::int64_t cols = block * blocks;
@@ -44,10 +45,8 @@ TEST(Rotate, GivesTheBitsOfTheCodec) {
                        found.data());
         EXPECT_EQ(std::memcmp(expected.data(), found.data(), 4 * x.size()), 0)
             << name_of(isa) << ", blocks of " << block << ", width " << cols;
-        ++tried;
       }
   }
-  if (tried == 0) GTEST_SKIP() << "no instruction set here has one";
 }
 
 }  // namespace
