@@ -25,15 +25,15 @@ bool guides(const std::vector<BoundSite>& sites) {
 }
 
 /// What a site's coding costs in drafts of it, which are neither polished nor corrected. Measured on layers of
-/// SmolLM2's off-grid twin with gptq at 3 bits, on 2 cores: .65 s a draft; two passes of polish .4 s more where scales
-/// are in f16, 2.4 s where they and the minima are coded; correction .17 s.
+/// SmolLM2's off-grid twin with gptq at 3 bits in groups of 32, on 2 cores: .36 s a draft; two passes of polish .4 s
+/// more where scales are in f16, .65 s where they are coded, .77 s where minima are too; correction .21 s.
 double times_a_draft(const BoundSite& site) {
   double times = 1;
   if (site.params.has("refine")) {
     const bool coded = site.params.has("scale") && site.params.choice("scale") != "f16";
-    times += (coded ? 1.9 : 0.3) * static_cast<double>(site.params.integer("refine"));
+    times += (coded ? 1.0 : 0.55) * static_cast<double>(site.params.integer("refine"));
   }
-  if (site.corrects()) times += 0.27;
+  if (site.corrects()) times += 0.58;
   return times;
 }
 

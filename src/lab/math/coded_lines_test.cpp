@@ -1,5 +1,6 @@
 // Grids with coded scales and minima, and weights kept beside a grid.
 
+#include <algorithm>
 #include <cmath>
 
 #include <gtest/gtest.h>
@@ -108,6 +109,25 @@ TEST(CodedLines, DescentLowersTheLossOfRows) {
     for (std::size_t r = 0; r < after.size(); ++r) EXPECT_LE(after[r], before[r] * (1 + 1e-5)) << r;
     EXPECT_LT(sum(after), 0.9 * sum(before)) << static_cast<int>(zero);
   }
+}
+
+TEST(CodedLines, RowsDescendAsTheyWouldAlone) {
+  const std::int64_t rows = 300, n = 72, alone = 20;  // more than descend together
+  const std::vector<float> weight = normals(static_cast<std::size_t>(rows * n), 9);
+  const Metric metric = metric_of(n, 10);
+  const auto coded = [&](std::int64_t first, int threads) {
+    ThreadPool pool(threads);
+    const std::span<const float> part = std::span(weight).subspan(static_cast<std::size_t>(first * n));
+    const std::int64_t count = rows - first;
+    IntGrid grid(spec_of(ZeroKind::coded_min, 3, 12), count, n, Clip::mse);
+    round_to_nearest(grid, part, metric.diagonal, pool);
+    std::vector<float> decoded = unpacked(grid);
+    refit_scales(part, count, metric, grid, decoded, pool);
+    return decoded;
+  };
+  const std::vector<float> all = coded(0, 1), last = coded(rows - alone, 1);
+  EXPECT_TRUE(std::ranges::equal(last, std::span(all).last(last.size())));
+  EXPECT_EQ(all, coded(0, 3));
 }
 
 TEST(Outliers, ArePickedWhereTheySpoilTheirGroup) {
