@@ -12,7 +12,7 @@
 namespace sparing::math {
 namespace {
 
-constexpr std::int64_t kRows = 256;  ///< that move together: what one step of theirs does to g is one matrix product
+constexpr std::int64_t kRows = 512;  ///< that move together: what one step of theirs does to g is one matrix product
 constexpr int kSweeps = 2;
 
 /// Rows [begin, begin + count) of a grid. g = (w - w') H, kept up to date as w' moves.

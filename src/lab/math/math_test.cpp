@@ -183,7 +183,7 @@ TEST(Feedback, LossIsBoundedByThePivots) {
 
 // The target is the least-squares answer: what is left of the original output is orthogonal to the inputs.
 TEST(Correct, LeavesNothingThatTheInputsCouldExplain) {
-  const std::int64_t n = 20, rows = 3, tokens = 60;
+  const std::int64_t n = 150, rows = 3, tokens = 450;  // inputs of several blocks
   const auto x = normals(static_cast<std::size_t>(n * tokens), 9),
              weight = normals(static_cast<std::size_t>(rows * n), 10);
   auto x0 = x, joined = normals(static_cast<std::size_t>(rows * tokens), 12);  // r0 - r, [tokens, rows]
