@@ -5,8 +5,8 @@
 
 Block by block, as published: inputs' second moments of q, k and v; o; gate and up; down; each site coded in blocks of 128 columns with the
 error fed into those that follow; then the block runs again with what was coded. The tokens are random: the time does not depend on them.
-Beside its own time it prints that of matrix products alone (the linear layers of one forward pass, of which it makes two, the moments, the
-updates between blocks of columns), each shape measured in the same process. Needs Python's torch and numpy, of whatever version.
+Beside its own time it prints that of matrix products alone (the linear layers and the attention, every query with every key, of one forward
+pass, of which it makes two, the moments, the updates between blocks of columns), each shape measured in the same process. Needs Python's torch and numpy, of whatever version.
 """
 import argparse
 import json
@@ -112,8 +112,8 @@ def code(weight, moment, bits, group):
     return coded
 
 
-def timed_product(m, k, n, times=3):
-    a, b = torch.randn(m, k), torch.randn(k, n)
+def timed_product(m, k, n, times=3, batch=()):
+    a, b = torch.randn(*batch, m, k), torch.randn(*batch, k, n)
     a @ b
     took = []
     for _ in range(times):
@@ -124,8 +124,11 @@ def timed_product(m, k, n, times=3):
 
 
 def product_seconds(block, sequences, length):
-    """Of one block's matrix products: one pass over the text, the moments, the updates."""
-    total = {'pass': 0.0, 'moments': 0.0, 'updates': 0.0}
+    """Of one block's matrix products: linear layers and attention of one pass over the text, the moments, the updates."""
+    total = {'pass': 0.0, 'attention': 0.0, 'moments': 0.0, 'updates': 0.0}
+    head = block.weight['q'].shape[0] // block.heads
+    for m, k, n in ((length, head, length), (length, length, head)):
+        total['attention'] += sequences * timed_product(m, k, n, batch=(block.heads,))
     for names in STAGES:
         cols = block.weight[names[0]].shape[1]
         total['moments'] += sequences * timed_product(cols, length, cols)

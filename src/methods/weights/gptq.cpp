@@ -205,11 +205,11 @@ const Method gptq_method{
             {.id = "gptq-hadamard",
              .text = "At 3 bits, inputs rotated in blocks lower divergence",
              .ours = {"gptq", "bits=3 group=64 basis=hadamard"},
-             .baseline = {"gptq", "bits=3 group=48..64"}},
+             .baseline = {"gptq", "bits=3 group=48..64:4"}},
             {.id = "gptq-scaled",
              .text = "At 3 bits, inputs scaled by their sizes lower divergence",
              .ours = {"gptq", "bits=3 group=64 basis=scaled"},
-             .baseline = {"gptq", "bits=3 group=48..64"}},
+             .baseline = {"gptq", "bits=3 group=48..64:4"}},
             {.id = "gptq-act_order",
              .text = "At 3 bits, coding inputs by falling second moment lowers divergence",
              .ours = {"gptq", "bits=3 group=64 act_order=true"},
@@ -222,7 +222,7 @@ const Method gptq_method{
              .text = "At 3 bits, small groups whose scales are coded in 6 bits serve better than larger groups with "
                      "scales in f16",
              .ours = {"gptq", "bits=3 group=16 scale=coded6"},
-             .baseline = {"gptq", "bits=3 group=16..64"}},
+             .baseline = {"gptq", "bits=3 group=16..64:4"}},
         },
 };
 

@@ -45,7 +45,7 @@ const Method rtn_method{
     .claims = {{.id = "rtn-hadamard",
                 .text = "At 3 bits, rounding inputs rotated in blocks diverges less than rounding them as they are",
                 .ours = {"rtn", "bits=3 group=64 clip=mse basis=hadamard"},
-                .baseline = {"rtn", "bits=3 group=48..64 clip=mse"}}},
+                .baseline = {"rtn", "bits=3 group=48..64:4 clip=mse"}}},
 };
 
 }  // namespace sparing

@@ -269,7 +269,7 @@ const Method table_method{
              .text = "At 4 bits, nf4 serves better than evenly spaced points with a zero, whose groups are a little "
                      "larger for it",
              .ours = {"table", "table=nf4 group=64"},
-             .baseline = {"rtn", "bits=4 group=64..96"}},
+             .baseline = {"rtn", "bits=4 group=64..96:4"}},
             {.id = "table-nf4-fp4",
              .text = "nf4 serves better than bitsandbytes' fp4",
              .ours = {"table", "table=nf4 group=64"},
@@ -281,7 +281,7 @@ const Method table_method{
             {.id = "table-double",
              .text = "Scales coded in 8 bits let groups be small enough to serve better than scales in f16",
              .ours = {"table", "table=nf4 group=32 scale=coded8"},
-             .baseline = {"table", "table=nf4 group=32..64"}},
+             .baseline = {"table", "table=nf4 group=32..64:4"}},
         },
 };
 
