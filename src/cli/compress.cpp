@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/interrupt.h"
+#include "base/log.h"
 #include "base/scratch_folder.h"
 #include "base/system.h"
 #include "base/units.h"
@@ -99,6 +100,26 @@ std::string summary_text(const ExecuteSummary& summary, const Plan& plan, const 
          ", peak memory " + format_bytes(peak_resident_bytes()) + ".\n";
 }
 
+/// Groups that kernels have no fast form of, which would otherwise show only when the model runs.
+void warn_of_slow_groups(const std::vector<BoundSite>& sites) {
+  std::string first;
+  std::size_t others = 0;
+  std::int64_t group = 0;
+  for (const BoundSite& site : sites) {
+    if (site.method == nullptr || !site.params.has("group")) continue;
+    const std::int64_t length = site.params.integer("group");
+    if (length % 4 == 0 || length >= site.site.cols) continue;
+    if (first.empty())
+      first = site.site.name, group = length;
+    else
+      ++others;
+  }
+  if (first.empty()) return;
+  log_warning("[compress] groups of " + std::to_string(group) + " inputs (" + first +
+              (others > 0 ? " and " + std::to_string(others) + " more" : "") +
+              ") run many times slower than groups of a multiple of 4: take one if speed matters");
+}
+
 Status compress(const Options& o, const Session& session) {
   SPARING_CHECK_OK(check_combination(o));
   catch_interrupts();
@@ -126,6 +147,7 @@ Status compress(const Options& o, const Session& session) {
   SPARING_TRY(const auto sites, bind_plan(plan, assembler.checkpoint(), hash));
   SPARING_CHECK_OK(assembler.predict(plan, sites));
   SPARING_CHECK_OK(check_budgets(plan));
+  warn_of_slow_groups(sites);
   const std::uint64_t source = checkpoint->total_bytes();
 
   if (o.dry_run) {

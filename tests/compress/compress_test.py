@@ -63,6 +63,12 @@ class Compress(unittest.TestCase):
         self.assertEqual(sorted(self.folder.rglob('*')), before)
         return errors[0]
 
+    def test_groups_without_fast_kernels_are_told_of(self):
+        for group, told in (('30', True), ('28', False), ('6', True)):
+            done = sparing('compress', MODEL, '--method', 'rtn', '--bits', '4', '--group', group, '--dry-run')
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(f'groups of {group} inputs (layers.0.attn.q and ' in done.stderr, told, done.stderr)
+
     def test_packed_for_other_tools(self):
         self.ok('--method', 'rtn', '--bits', '4', '--group', '256', '--embed-method', 'keep')
         story = ['--prompt', 'Once upon a time', '--max-tokens', '30']
