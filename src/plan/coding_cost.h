@@ -1,5 +1,6 @@
 #pragma once
-// How long the coding of a plan takes, and how much memory, from the pace at which drafts were coded.
+// How long the coding of a plan takes, and how much memory, from the pace at which drafts were coded; and what it
+// leaves of the drafts' damage.
 
 #include "plan/sites.h"
 
@@ -13,5 +14,8 @@ double coding_seconds(const Plan& plan, const std::vector<BoundSite>& sites, dou
 /// max_ram, if that is not 0).
 std::uint64_t coding_peak(const Plan& plan, const std::vector<BoundSite>& sites, const ModelConfig& config,
                           std::uint64_t max_ram);
+
+/// Of the damage of drafts, what is left once sites are corrected: the less, the more of it so much text bears out.
+double finished_share(const Plan& plan, const std::vector<BoundSite>& sites);
 
 }  // namespace sparing

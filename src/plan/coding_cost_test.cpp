@@ -90,8 +90,20 @@ TEST(CodingSeconds, PolishCostsMoreThanADraft) {
   };
   const double draft = 1e-9 * 512 * 2048 * 2048;
   EXPECT_NEAR(seconds({{"refine", "0"}}), draft, 1e-9);
-  EXPECT_NEAR(seconds({{"refine", "2"}}), 2.1 * draft, 1e-9);
-  EXPECT_NEAR(seconds({{"refine", "2"}, {"scale", "coded6"}}), 3.0 * draft, 1e-9);
+  EXPECT_NEAR(seconds({{"refine", "2"}}), 1.9 * draft, 1e-9);
+  EXPECT_NEAR(seconds({{"refine", "2"}, {"scale", "coded6"}}), 2.5 * draft, 1e-9);
+}
+
+TEST(FinishedShare, FallsWithWhatTheTextBearsOut) {
+  Case c;
+  c.plan.calibration.tokens = 32768;
+  EXPECT_EQ(finished_share(c.plan, c.sites), 1);
+  const Method* gptq = find_method("gptq").value();
+  c.sites[1].method = gptq;
+  c.sites[1].params = *Params::make(*gptq, {{"correct", "1"}});
+  EXPECT_NEAR(finished_share(c.plan, c.sites), 1 - 0.24 * 32768 / (32768 + 9 * 2048.0), 1e-9);
+  c.plan.calibration.tokens = 2048;
+  EXPECT_NEAR(finished_share(c.plan, c.sites), 1 - 0.24 / 10, 1e-9);
 }
 
 TEST(CodingPeak, IsTheLargestBlocksAndItsOwnActivations) {

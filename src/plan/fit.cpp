@@ -28,8 +28,6 @@ using Table = PriceTable;
 constexpr std::int64_t kSampleWindows = 4, kSteerWindows = 8;
 /// A finished model may miss the speed by a tenth; drafts must be half as near.
 constexpr double kTimeTolerance = 1.05;
-/// What final coding leaves of the drafts' damage: of SmolLM2's twin at 50 MB .488 of .631 on held-out text.
-constexpr double kFinalShare = 0.8;
 /// Expected of weights; activations in 8 bits cost SmolLM2 .0024.
 constexpr double kCloseDamage = 0.002;
 constexpr std::size_t kNeighbours = 2;
@@ -390,7 +388,6 @@ class Fit {
     forecast.set(kDamageError, factors_.residual);
     SPARING_TRY(const double drafts, kl(choice, 0));
     forecast.set(kDraftDamage, drafts);
-    forecast.set(kFinishedDamage, kFinalShare * drafts);
     plan.damage = drafts;
     SPARING_TRY(const double seconds, decode_time(choice));
     forecast.set(kTokensPerSecond, 1 / seconds);
@@ -410,6 +407,7 @@ class Fit {
     SPARING_TRY(const auto sites, bind_plan(plan, checkpoint_, assembler_.model_hash()));
     plan.forecast.set(kPeakBytes,
                       static_cast<double>(coding_peak(plan, sites, checkpoint_.config(), options_.max_ram)));
+    plan.forecast.set(kFinishedDamage, finished_share(plan, sites) * plan.forecast.at(kDraftDamage));
     const auto token = measured_.find("seconds a token"), unit = measured_.find("seconds a unit");
     if (!token || !unit) return {};
     const double seconds = coding_seconds(plan, sites, *token, *unit);
