@@ -173,7 +173,7 @@ const Method spqr_method{
              .text = "Groups of 16 with coded scales, and outliers apart, diverge less than error feedback at as many "
                      "bytes",
              .ours = {"spqr", "bits=3 group=16"},
-             .baseline = {"gptq", "bits=3|4 group=16|32|64|128"}},
+             .baseline = {"gptq", "bits=3|4 group=16..128:4"}},
             {.id = "spqr-super64",
              .text = "With super-scales for 64 groups and few outliers, so at about 3.5 bits, they still do",
              .ours = {"spqr", "bits=3 group=16 super=64 outliers=0.2"},
