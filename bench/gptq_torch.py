@@ -6,7 +6,8 @@
 Block by block, as published: inputs' second moments of q, k and v; o; gate and up; down; each site coded in blocks of 128 columns with the
 error fed into those that follow; then the block runs again with what was coded. The tokens are random: the time does not depend on them.
 Beside its own time it prints that of matrix products alone (the linear layers and the attention, every query with every key, of one forward
-pass, of which it makes two, the moments, the updates between blocks of columns), each shape measured in the same process. Needs Python's torch and numpy, of whatever version.
+pass, of which it makes two, the moments, the updates between blocks of columns), each shape measured in the same process. Needs Python's
+torch and numpy, of whatever version.
 """
 import argparse
 import json

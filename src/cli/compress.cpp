@@ -13,6 +13,7 @@
 #include "cli/plan_args.h"
 #include "cli/plan_text.h"
 #include "cli/table.h"
+#include "kernels/linear.h"
 
 namespace sparing::cli {
 namespace {
@@ -108,7 +109,7 @@ void warn_of_slow_groups(const std::vector<BoundSite>& sites) {
   for (const BoundSite& site : sites) {
     if (site.method == nullptr || !site.params.has("group")) continue;
     const std::int64_t length = site.params.integer("group");
-    if (length % 4 == 0 || length >= site.site.cols) continue;
+    if (kernels::has_fast_kernels(length, site.site.cols)) continue;
     if (first.empty())
       first = site.site.name, group = length;
     else

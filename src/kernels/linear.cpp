@@ -33,7 +33,7 @@ void Linear::Impl::cut_segments(IntWeight& w) {
     w.blocks_per_group = static_cast<std::int32_t>(std::min((group + 31) / 32, w.layout.blocks));
   } else if (group == 16) {
     w.segments = SegmentKind::half;
-  } else if (group % 4 != 0) {
+  } else if (!has_fast_kernels(group, w.cols)) {
     w.segments = SegmentKind::ragged;
   } else {
     w.segments = SegmentKind::quads;

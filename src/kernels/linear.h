@@ -34,6 +34,12 @@ enum class Precision : std::uint8_t {
   f32,    ///< slower; the yardstick for the others' gap
 };
 
+/// Whether there are fast kernels for groups of so many inputs that share a scale: the reference's, which any group
+/// has, are many times slower.
+constexpr bool has_fast_kernels(std::int64_t group, std::int64_t cols) {
+  return group >= cols || group % 4 == 0;
+}
+
 /// One weight ready to multiply. Holds the blobs alive; never copies them.
 class Linear {
  public:

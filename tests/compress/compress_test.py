@@ -3,66 +3,14 @@ import contextlib
 import fcntl
 import json
 import os
-import pathlib
 import shutil
 import subprocess
-import sys
-import tempfile
-import unittest
 
 import kill_test
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-DATA = pathlib.Path(os.environ.get('SPARING_DATA', ROOT / '../shared/data')).resolve()
-BUILD = pathlib.Path(sys.argv.pop(1)).resolve() if len(sys.argv) > 1 else ROOT / 'build/release'
-MODEL = DATA / 'stories260K/checkpoint_v1.bin'
-TEXT = DATA / 'tinyshakespeare/input.txt'
-CALIB = ['--calib', str(TEXT), '--calib-tokens', '8192', '--calib-length', '256']
-HEAL = ['--heal', '8192']  # by itself --fit heals for half a minute
+from case import BUILD, CALIB, DATA, HEAL, MODEL, Case, main, size, sparing
 
 
-def sparing(*words):
-    return subprocess.run([str(BUILD / 'sparing'), *map(str, words)], capture_output=True, text=True)
-
-
-def size(folder):
-    return sum(p.stat().st_size for p in folder.rglob('*') if p.is_file())
-
-
-class Compress(unittest.TestCase):
-    def setUp(self):
-        self.temporary = tempfile.TemporaryDirectory()
-        self.folder = pathlib.Path(self.temporary.name)
-        self.out = self.folder / 'small'
-        self.addCleanup(self.temporary.cleanup)
-
-    def ok(self, *words, out='small'):
-        done = sparing('compress', MODEL, *words, '--json', '--out', self.folder / out)
-        self.assertEqual(done.returncode, 0, done.stderr)
-        return json.loads(done.stdout)
-
-    def plan(self, *words):
-        done = sparing('compress', MODEL, *words, '--json', '--dry-run')
-        self.assertEqual(done.returncode, 0, done.stderr)
-        return json.loads(done.stdout)
-
-    def kl(self, name):
-        done = sparing('eval', self.folder / name, '--against', MODEL, '--text', TEXT, '--ctx', '256', '--chunks', '8', '--no-speed',
-                       '--json')
-        self.assertEqual(done.returncode, 0, done.stderr)
-        return json.loads(done.stdout)['kld_mean']
-
-    def refused(self, expected, *words, model=MODEL):
-        """One line, an exit code, and nothing left behind."""
-        before = sorted(self.folder.rglob('*'))
-        done = sparing('compress', model, *words)
-        self.assertNotIn(done.returncode, (0, 70), done.stdout)
-        errors = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
-        self.assertEqual(len(errors), 1, done.stderr)
-        self.assertIn(expected, errors[0])
-        self.assertEqual(sorted(self.folder.rglob('*')), before)
-        return errors[0]
-
+class Compress(Case):
     def test_groups_without_fast_kernels_are_told_of(self):
         for group, told in (('30', True), ('28', False), ('6', True)):
             done = sparing('compress', MODEL, '--method', 'rtn', '--bits', '4', '--group', group, '--dry-run')
@@ -190,40 +138,6 @@ class Compress(unittest.TestCase):
                 self.assertEqual(done.returncode, 0, done.stderr)
                 self.assertEqual([s['site'] for s in json.loads(done.stdout)['sites'] if s['weight_error'] > 0], [])
                 self.assertLessEqual(size(out), size(coded) + 8192)
-
-    def claims(self, *words):
-        done = sparing('claims', *words, '--model', MODEL, '--name', 'tiny', '--calib', TEXT, '--calib-tokens', '4096', '--calib-length',
-                       '256', '--text', TEXT, '--ctx', '256', '--chunks', '2', '--seeds', '2', '--out', self.folder / 'claims', '--json')
-        self.assertEqual(done.returncode, 0, done.stderr)
-        return json.loads(done.stdout), done.stderr
-
-    def test_claims_run_from_end_to_end_and_only_once(self):
-        results, said = self.claims('gptq-coded_scales')
-        self.assertEqual([r['id'] for r in results], ['gptq-coded_scales'])
-        self.assertEqual(results[0]['seeds'], [0, 1])
-        for result in results:
-            self.assertGreaterEqual(result['baseline_side']['bytes'], result['bytes'])
-            sides = zip(result['ours_side']['by_seed'], result['baseline_side']['by_seed'], strict=True)
-            self.assertEqual(result['pass'], all(ours <= result['factor'] * theirs for ours, theirs in sides))
-            kept = json.loads((self.folder / 'claims' / f'{result["id"]}.tiny.json').read_text())
-            self.assertEqual(kept, result)
-            self.assertEqual(list(kept)[:11], ['id', 'claim', 'model', 'bytes', 'ours', 'baseline', 'baseline_name', 'metric', 'seeds',
-                                               'pass', 'reason'])
-        self.assertEqual(said.count('seed 0'), 2)
-        page = (self.folder / 'claims/README.md').read_text()
-        self.assertIn('| gptq-coded_scales |', page)
-        again, said = self.claims('gptq-coded_scales')
-        self.assertEqual(again, results)
-        self.assertNotIn('seed 0', said)
-        done = sparing('claims', 'gptq-rounding', '--list')
-        self.assertEqual(done.returncode, 2)
-        self.assertIn("did you mean 'gptq-rounding-", done.stderr)
-        self.assertIn('there is nothing to compare', sparing('claims', 'recode', '--list').stderr)
-
-    def test_claims_run_methods_that_ask_what_predictions_depend_on(self):
-        results, _ = self.claims('mixllm-gptq')
-        self.assertNotIn('could not be run', results[0]['reason'])
-        self.assertGreater(results[0]['bytes'], 0)
 
     def test_sites_of_a_block_are_trained_alike(self):
         self.refused('layers.2.mlp.up', '--method', 'signround', '--site', 'layers.2.mlp.up:steps=9', *CALIB, '--out', self.out)
@@ -497,7 +411,4 @@ class Compress(unittest.TestCase):
 
 
 if __name__ == '__main__':
-    if not MODEL.exists() or not TEXT.exists():
-        print(f'skipped: {MODEL} or {TEXT} is missing')
-        sys.exit(77)
-    unittest.main(verbosity=2)
+    main()

@@ -112,7 +112,7 @@ TEST(CodedLines, DescentLowersTheLossOfRows) {
 }
 
 TEST(CodedLines, RowsDescendAsTheyWouldAlone) {
-  const std::int64_t rows = 300, n = 72, alone = 20;  // more than descend together
+  const std::int64_t rows = 600, n = 72, alone = 20;  // more rows than descend together
   const std::vector<float> weight = normals(static_cast<std::size_t>(rows * n), 9);
   const Metric metric = metric_of(n, 10);
   const auto coded = [&](std::int64_t first, int threads) {

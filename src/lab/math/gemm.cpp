@@ -31,18 +31,11 @@ constexpr int kMaxTile = 12 * 32;
 /// Rows of panels of A up to which B is read where it is: packing it would take as long as the product.
 constexpr std::int64_t kFewPanels = 6;
 
-template <int Width, class T>
-void pack_whole(std::int64_t k, T alpha, const T* source, std::int64_t stride, T* panel) {
-  for (std::int64_t p = 0; p < k; ++p, panel += Width, source += stride)
-    for (int i = 0; i < Width; ++i) panel[i] = alpha * source[i];
-}
-
 // panel[k][width] of columns [begin, begin + width) of V [k, count], zero beyond count.
 template <class T>
 void pack_panel(std::int64_t k, std::int64_t count, std::int64_t begin, int width, T alpha, View<T> v, T* panel) {
   const std::int64_t used = std::min<std::int64_t>(width, count - begin);
   if (v.col_stride == 1) {
-    if (used == 32) return pack_whole<32>(k, alpha, v.data + begin, v.row_stride, panel);
     for (std::int64_t p = 0; p < k; ++p, panel += width) {
       const T* source = v.data + p * v.row_stride + begin;
       for (std::int64_t i = 0; i < used; ++i) panel[i] = alpha * source[i];
