@@ -41,7 +41,7 @@ const Method afm_method{
              .text =
                  "Two factors from the outputs' principal components diverge less than integer codes of as many bytes",
              .ours = {"afm", "share=0.8"},
-             .baseline = {"gptq", "bits=2|3|4|5|6|8 group=32|64|128"}},
+             .baseline = {"gptq", "bits=2|3|4|5|6|8 group=32..128:4"}},
         },
 };
 

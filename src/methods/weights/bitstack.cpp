@@ -110,7 +110,7 @@ const Method bitstack_method{
     .claims = {{.id = "bitstack-gptq-2bit",
                 .text = "Two blocks of signs and magnitudes diverge less than error feedback at as many bytes",
                 .ours = {.method = "bitstack", .params = "blocks=2 rank=8"},
-                .baseline = {.method = "gptq", .params = "bits=2|3 group=16|32|64|128"}}},
+                .baseline = {.method = "gptq", .params = "bits=2|3|4|5|6 group=16..128:4"}}},
 };
 
 }  // namespace sparing

@@ -126,7 +126,7 @@ const Method decoupleq_method{
             {.id = "decoupleq-gptq-2bit",
              .text = "At 2 bits, codes and scales found in turns diverge less than error feedback",
              .ours = {"decoupleq", "bits=2 group=64"},
-             .baseline = {"gptq", "bits=2|3 group=16|32|64"}},
+             .baseline = {"gptq", "bits=2|3 group=16..64:4"}},
         },
 };
 

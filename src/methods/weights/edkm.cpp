@@ -180,7 +180,7 @@ const Method edkm_method{
             {.id = "edkm-gptq-3bit",
              .text = "At 3 bits, tables trained by soft k-means diverge less than error feedback on an even grid",
              .ours = {"edkm", "bits=3"},
-             .baseline = {"gptq", "bits=3|4 group=16|32|64|128"}},
+             .baseline = {"gptq", "bits=3|4 group=16..128:4"}},
             {.id = "edkm-table-3bit",
              .text = "At 3 bits, soft k-means diverges less than Fisher k-means whose table alone is trained",
              .ours = {"edkm", "bits=3"},

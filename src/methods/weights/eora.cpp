@@ -103,7 +103,7 @@ const Method eora_method{
              .text = "At 3 bits, a low-rank term for what coding lost diverges less than as many bytes spent on "
                      "smaller groups",
              .ours = {"eora", "bits=3 group=128 rank=8"},
-             .baseline = {"gptq", "bits=3|4 group=16|32|64|128"}},
+             .baseline = {"gptq", "bits=3|4 group=16..128:4"}},
         },
 };
 

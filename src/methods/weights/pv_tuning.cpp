@@ -191,7 +191,7 @@ const Method pv_tuning_method{
             {.id = "pv-tuning-gptq-2bit",
              .text = "At 2 bits, vectors from trained books diverge less than error feedback on an even grid",
              .ours = {"pv-tuning", "bits=2"},
-             .baseline = {"gptq", "bits=2|3 group=16|32|64|128"}},
+             .baseline = {"gptq", "bits=2|3 group=16..128:4"}},
         },
 };
 
