@@ -112,6 +112,19 @@ Status choose_isa(std::string_view name) {
   return usage_error("[isa] \"" + std::string(name.substr(0, 40)) + "\": this machine has " + known());
 }
 
+bool has_bf16_tiles() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512bf16") == 0) return false;
+#if defined(SPARING_EMULATED_TILES)
+  return true;
+#else
+  return has_amx() && ((cpuid(7).d >> 22) & 1u) != 0;
+#endif
+#else
+  return false;
+#endif
+}
+
 const KernelSet& kernels_of(Isa isa) {
   switch (isa) {
 #if defined(__x86_64__)

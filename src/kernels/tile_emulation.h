@@ -1,6 +1,7 @@
 #pragma once
 // The tile instructions that amx_*.cpp use, in plain C++ (Intel's manual, volume 2: LDTILECFG, TILELOADD, TDPBSSD,
-// TDPBSUD, TILESTORED): processors without the tile unit then test those kernels' every bit. Tests only.
+// TDPBSUD, TDPBF16PS, TILESTORED): processors without the tile unit then test those kernels, of integers every bit.
+// Tests only.
 
 #include <immintrin.h>
 
@@ -50,6 +51,25 @@ inline void multiply(int sums, int a, int b) {
       std::memcpy(tiles.data[sums][m] + 4 * n, &sum, 4);
     }
 }
+/// sums[m][n] += sum over k and 2 halves of a[m][2 k + i] * b[k][2 n + i], bf16 times bf16 in f32.
+inline void multiply_bf16(int sums, int a, int b) {
+  const auto at = [](const std::uint8_t* half) {
+    std::uint16_t bits;
+    std::memcpy(&bits, half, 2);
+    const std::uint32_t wide = static_cast<std::uint32_t>(bits) << 16;
+    float value;
+    std::memcpy(&value, &wide, 4);
+    return value;
+  };
+  for (int m = 0; m < tiles.rows[sums]; ++m)
+    for (int n = 0; n < tiles.bytes[sums] / 4; ++n) {
+      float sum;
+      std::memcpy(&sum, tiles.data[sums][m] + 4 * n, 4);
+      for (int k = 0; k < tiles.bytes[a] / 4; ++k)
+        for (int i = 0; i < 2; ++i) sum += at(tiles.data[a][m] + 4 * k + 2 * i) * at(tiles.data[b][k] + 4 * n + 2 * i);
+      std::memcpy(tiles.data[sums][m] + 4 * n, &sum, 4);
+    }
+}
 
 }  // namespace
 }  // namespace sparing::kernels::emulated
@@ -59,6 +79,7 @@ inline void multiply(int sums, int a, int b) {
 #undef _tile_stored
 #undef _tile_dpbssd
 #undef _tile_dpbsud
+#undef _tile_dpbf16ps
 #define _tile_loadconfig(config) emulated::load_config(config)
 #define _tile_release() emulated::release()
 #define _tile_zero(tile) emulated::zero(tile)
@@ -66,3 +87,4 @@ inline void multiply(int sums, int a, int b) {
 #define _tile_stored(tile, to, stride) emulated::store(tile, to, stride)
 #define _tile_dpbssd(sums, a, b) emulated::multiply<std::int8_t, std::int8_t>(sums, a, b)
 #define _tile_dpbsud(sums, a, b) emulated::multiply<std::int8_t, std::uint8_t>(sums, a, b)
+#define _tile_dpbf16ps(sums, a, b) emulated::multiply_bf16(sums, a, b)

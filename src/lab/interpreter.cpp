@@ -23,6 +23,33 @@ at::Tensor product(const at::Tensor& x, const at::Tensor& weight, const at::Tens
   return bias.defined() ? y + bias : y;
 }
 
+/// Products of one run with split weights: what reads one value shares its halves.
+class SplitProducts {
+ public:
+  explicit SplitProducts(const SplitWeights* weights) : weights_(weights) {}
+  /// Undefined: `x` times this op's weight is not done so.
+  at::Tensor product(const Op& op, const at::Tensor& x, const Weights& weights) {
+    if (weights_ == nullptr || at::GradMode::is_enabled() || !x.device().is_cpu() || x.scalar_type() != at::kFloat)
+      return {};
+    const auto found = weights_->find(op.site);
+    if (found == weights_->end()) return {};
+    thread_local kernels::SplitRows rows;
+    if (op.inputs[0] != of_) {
+      const at::Tensor whole = x.contiguous();
+      rows.set_tokens(whole.data_ptr<float>(), whole.size(0), whole.size(1), whole.size(1));
+      of_ = op.inputs[0];
+    }
+    at::Tensor y = at::empty({x.size(0), found->second.rows()}, x.options());
+    kernels::multiply(rows, found->second, y.data_ptr<float>(), y.size(1));
+    if (!op.bias.empty()) y.add_(weights.at(op.bias));
+    return y;
+  }
+
+ private:
+  const SplitWeights* weights_;
+  Value of_ = -1;
+};
+
 bool read_later(const Graph& graph, std::size_t after, Value value) {
   if (value == graph.output) return true;
   for (std::size_t i = after; i < graph.ops.size(); ++i)
@@ -65,6 +92,7 @@ void run(const Graph& graph, std::size_t first, std::size_t last, const Weights&
   const auto input = [&](const Op& op, std::size_t i) -> const at::Tensor& {
     return values[static_cast<std::size_t>(op.inputs[i])];
   };
+  SplitProducts halves(options.split);
   for (std::size_t i = first; i < last; ++i) {
     const Op& op = graph.ops[i];
     at::Tensor& out = values[static_cast<std::size_t>(op.output)];
@@ -77,7 +105,9 @@ void run(const Graph& graph, std::size_t first, std::size_t last, const Weights&
         break;
       case OpKind::linear:
         if (options.observe) options.observe(op, input(op, 0));
-        out = product(input(op, 0), weights.at(op.site), op.bias.empty() ? at::Tensor() : weights.at(op.bias));
+        out = halves.product(op, input(op, 0), weights);
+        if (!out.defined())
+          out = product(input(op, 0), weights.at(op.site), op.bias.empty() ? at::Tensor() : weights.at(op.bias));
         break;
       case OpKind::rope:
         out = rope(input(op, 0), options.rotation, op.heads, op.head_dim);

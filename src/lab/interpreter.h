@@ -5,6 +5,7 @@
 #include <map>
 
 #include "formats/checkpoint.h"
+#include "kernels/split_product.h"
 #include "lab/tensor_math.h"
 #include "text/tokenizer.h"
 
@@ -12,6 +13,8 @@ namespace sparing::lab {
 
 /// Tensors by canonical name: matrices [rows, cols], vectors [n].
 using Weights = std::map<std::string, at::Tensor>;
+/// Matrices by canonical name, in halves (split_weights.h).
+using SplitWeights = std::map<std::string, kernels::SplitRows>;
 /// Values of a graph in flight; undefined tensors where none is held.
 using Values = std::vector<at::Tensor>;
 
@@ -25,6 +28,8 @@ struct RunOptions {
   double rms_eps = 1e-5;
   Rotation rotation;           ///< for the sequences' length
   std::int64_t sequences = 1;  ///< of equal length, one after another in the rows of every value
+  /// Products of f32 on the CPU, without gradients, that these take instead of the weights: three of bf16 each.
+  const SplitWeights* split = nullptr;
   /// Sees every linear's input before the product.
   std::function<void(const Op&, const at::Tensor&)> observe = {};
 };

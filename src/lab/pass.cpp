@@ -4,6 +4,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include "base/interrupt.h"
+#include "lab/split_weights.h"
 
 namespace sparing::lab {
 namespace {
@@ -84,6 +85,7 @@ Status Pass::advance(const Graph& graph, const Stage& stage, const Weights& weig
     SPARING_TRY(live_[static_cast<std::size_t>(v)],
                 activations_.make(text_.tokens(), graph.widths[static_cast<std::size_t>(v)]));
   }
+  const SplitWeights halves = split(graph, stage.first, stage.last, weights, pool_);
   for (const auto& [first_sequence, last_sequence] : text_.batches) {
     if (interrupted())
       return interrupted_error("calibrate", "finished blocks are kept; the same command goes on from there");
@@ -96,6 +98,7 @@ Status Pass::advance(const Graph& graph, const Stage& stage, const Weights& weig
       RunOptions how;
       how.rms_eps = text_.rms_eps;
       how.rotation = text_.rotations.at(text_.length(s));
+      how.split = &halves;
       run(graph, stage.first, stage.last, weights, how, values, true);
       for (const Value v : stage.out) text_.put_rows(values[static_cast<std::size_t>(v)], s, value(v));
     });
