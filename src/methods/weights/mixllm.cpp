@@ -236,7 +236,7 @@ const Method mixllm_method{
              .text = "At 3 bits, a tenth of the outputs at 8, chosen over all layers, diverges less than as many bytes "
                      "spent on all alike",
              .ours = {"mixllm", "bits=3 group=128 share=10"},
-             .baseline = {"gptq", "bits=3|4 group=16..128:8"}},
+             .baseline = {"gptq", "bits=3|4 group=16..128:4"}},
         },
 };
 
