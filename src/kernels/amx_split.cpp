@@ -40,7 +40,7 @@ inline void split(const float* from, std::int64_t count, Ints& high, Ints& low) 
     of_high[i] = halves(x);
     of_low[i] = halves(_mm512_sub_ps(x, widened(of_high[i])));
   }
-  const auto joined = [](const Ints (&v)[2]) {
+  const auto joined = [](const Ints(&v)[2]) {
     return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi32_epi16(v[0])), _mm512_cvtepi32_epi16(v[1]), 1);
   };
   high = joined(of_high);
@@ -111,8 +111,8 @@ void split_weights(const float* w, std::int64_t rows, std::int64_t cols, std::by
     for (std::int64_t step = 0; step < steps; ++step, to += kSplitPair) {
       Ints part[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
       if (r < rows) split(w + r * cols + 32 * step, cols - 32 * step, part[0], part[1]);
-      const Ints places = _mm512_mullo_epi32(
-          _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), _mm512_set1_epi32(16));
+      const Ints places = _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                                             _mm512_set1_epi32(16));
       for (int i = 0; i < 2; ++i) _mm512_i32scatter_epi32(to + i * kSplitTile, places, part[i], 4);
     }
   }

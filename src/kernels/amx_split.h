@@ -7,7 +7,8 @@ namespace sparing::kernels::amx {
 /// A tile of 16 rows x 32 inputs in bf16, and the same of what that leaves of them.
 inline constexpr std::int64_t kSplitRows = 16, kSplitInputs = 32, kSplitTile = 1024, kSplitPair = 2 * kSplitTile;
 
-/// Tiles [rows / 16][inputs / 32][high, low], filled up with zeros to whole tiles and to an even number of them by rows.
+/// Tiles [rows / 16][inputs / 32][high, low], filled up with zeros to whole tiles and to an even number of them by
+/// rows.
 constexpr std::int64_t split_steps(std::int64_t cols) {
   return (cols + kSplitInputs - 1) / kSplitInputs;
 }

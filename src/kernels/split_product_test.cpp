@@ -23,7 +23,7 @@ struct Shape {
   std::int64_t tokens, cols, outputs, x_gap, y_gap;
 };
 // Whole tiles and edges of both factors, one step and several at once, more tokens than go at once.
-const Shape kShapes[] = {{32, 32, 32, 0, 0}, {1, 1, 1, 0, 0},      {33, 31, 17, 3, 5},   {64, 577, 96, 0, 1},
+const Shape kShapes[] = {{32, 32, 32, 0, 0},  {1, 1, 1, 0, 0},     {33, 31, 17, 3, 5},   {64, 577, 96, 0, 1},
                          {7, 1200, 65, 1, 0}, {530, 64, 40, 0, 3}, {31, 1152, 64, 0, 0}, {96, 640, 31, 2, 2}};
 
 TEST(SplitProducts, ComeWithinTheBitsOfTwoHalves) {
