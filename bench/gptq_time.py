@@ -6,7 +6,7 @@
 128 sequences of 512 tokens, 4 bits, groups of 64; embedding and head stay. Sparing runs as it does by default (least-squares scales and
 coordinate descent after error feedback) and plain (`refine=0`), which is what bench/gptq_torch.py does too. Products are timed there: PyTorch makes
 two passes over the text, whole moments, and the updates; Sparing one pass, attention by causal blocks of 128 queries, moments by halves (they
-are symmetric), and the updates.
+are symmetric), and the updates. All are timed in f32; on AMX-BF16 Sparing makes those of its pass in bf16 halves (src/kernels/split_product.h).
 """
 import argparse
 import json

@@ -69,5 +69,14 @@ TEST(SplitWeights, AreNotForGradientsNorForOtherTypes) {
   EXPECT_TRUE(block.output(weights, nullptr) == block.output(weights, &split));
 }
 
+TEST(SplitWeights, AreNoneWithAnotherInstructionSet) {
+  const Block block;
+  ThreadPool pool(1);
+  const kernels::Isa before = kernels::chosen_isa();
+  ASSERT_TRUE(kernels::choose_isa("reference").ok());
+  EXPECT_TRUE(lab::split(block.graph, 0, block.graph.ops.size(), block.weights_in(at::kFloat), pool).empty());
+  ASSERT_TRUE(kernels::choose_isa(kernels::name_of(before)).ok());
+}
+
 }  // namespace
 }  // namespace sparing
