@@ -1,5 +1,6 @@
 // The interpreter against transformers' logits (tests/golden/make_runtime_golden.py), and calibration's promises.
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <gtest/gtest.h>
 

@@ -1,5 +1,6 @@
 #include "lab/split_weights.h"
 
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include <cmath>

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "tensor/half.h"
 
@@ -9,6 +10,9 @@ namespace sparing::math {
 namespace {
 
 constexpr double kMeanDecay = 0.9, kSquareDecay = 0.95;
+/// Of the gap to the next entry, how far from its own a weight starts at most: the many that feedback took past the
+/// middle would otherwise change their codes all at once, at the first step.
+constexpr float kReach = 0.25f;
 
 std::vector<float> sorted_table(const VqGrid& grid) {
   std::vector<float> table(grid.entry(0, 0), grid.entry(0, 0) + grid.entries());
@@ -35,7 +39,6 @@ TableTraining::TableTraining(VqGrid start, std::span<const float> weight, std::s
       scale_mean_(grid_.scales().size()),
       scale_square_(grid_.scales().size()) {
   const std::vector<float> sorted = sorted_table(grid_);
-  const float margin = static_cast<float>(1e-3 * gap_of(sorted));
   for (std::int64_t r = 0; r < grid_.rows(); ++r)
     for (std::int64_t c = 0; c < grid_.cols(); ++c) {
       float& w = weights_[static_cast<std::size_t>(r * grid_.cols() + c)];
@@ -44,28 +47,34 @@ TableTraining::TableTraining(VqGrid start, std::span<const float> weight, std::s
       const auto above = std::upper_bound(sorted.begin(), sorted.end(), value),
                  here = std::lower_bound(sorted.begin(), sorted.end(), value);
       float u = w / scale;
-      if (above != sorted.end()) u = std::min(u, (value + *above) / 2 - margin);
-      if (here != sorted.begin()) u = std::max(u, (value + *(here - 1)) / 2 + margin);
+      if (above != sorted.end()) u = std::min(u, value + kReach * (*above - value));
+      if (here != sorted.begin()) u = std::max(u, value - kReach * (value - *(here - 1)));
       w = u * scale;
     }
+  ThreadPool pool(1);
+  const SoftKMeans soft = soften(pool);
+  for (std::size_t k = 0; k < soft.centres().size(); ++k)
+    offsets_.push_back(static_cast<float>(grid_.books()[k] - soft.centres()[k]));
 }
 
-SoftKMeans TableTraining::soften() const {
+SoftKMeans TableTraining::soften(ThreadPool& pool) const {
   const std::int64_t cols = grid_.cols();
-  std::vector<std::uint16_t> points;
-  std::vector<float> importance;
-  points.reserve(weights_.size());
-  importance.reserve(weights_.size());
-  double mean = 0;
-  for (std::int64_t r = 0; r < grid_.rows(); ++r)
-    for (std::int64_t c = 0; c < cols; ++c) {
-      const float scale = grid_.scale(r, grid_.group_of(c));
-      const float u = scale != 0.0f ? weights_[static_cast<std::size_t>(r * cols + c)] / scale : 0.0f;
-      points.push_back(f32_to_f16(std::clamp(u, -1000.0f, 1000.0f)));
-      const double counts = static_cast<double>(curvature_[static_cast<std::size_t>(c)]) * scale * scale;
-      mean += counts / static_cast<double>(weights_.size());
-      importance.push_back(static_cast<float>(counts));
-    }
+  std::vector<std::uint16_t> points(weights_.size());
+  std::vector<float> importance(weights_.size());
+  std::vector<double> sums(static_cast<std::size_t>(grid_.rows()));
+  pool.parallel_for(grid_.rows(), 1, [&](std::int64_t first, std::int64_t last, int) {
+    for (std::int64_t r = first; r < last; ++r)
+      for (std::int64_t c = 0; c < cols; ++c) {
+        const auto i = static_cast<std::size_t>(r * cols + c);
+        const float scale = grid_.scale(r, grid_.group_of(c));
+        const float u = scale != 0.0f ? weights_[i] / scale : 0.0f;
+        points[i] = f32_to_f16(std::clamp(u, -1000.0f, 1000.0f));
+        const double counts = static_cast<double>(curvature_[static_cast<std::size_t>(c)]) * scale * scale;
+        sums[static_cast<std::size_t>(r)] += counts;
+        importance[i] = static_cast<float>(counts);
+      }
+  });
+  const double mean = std::accumulate(sums.begin(), sums.end(), 0.0) / static_cast<double>(weights_.size());
   if (mean > 0)
     for (float& m : importance) m = static_cast<float>(m / mean);
   const double gap = gap_of(sorted_table(grid_));
@@ -75,7 +84,8 @@ SoftKMeans TableTraining::soften() const {
 }
 
 SavedBytes TableTraining::saved() const {
-  return soften().saved();
+  ThreadPool pool(1);
+  return soften(pool).saved();
 }
 
 void TableTraining::values(std::span<float> out, ThreadPool& pool) const {
@@ -108,33 +118,44 @@ void TableTraining::step(std::span<const float> gradient, double left, ThreadPoo
   ++steps_;
   const std::int64_t cols = grid_.cols();
   const auto at = [&](std::int64_t r, std::int64_t c) { return static_cast<std::size_t>(r * cols + c); };
-  const SoftKMeans soft = soften();
-  std::vector<float> by_value(weights_.size()), by_point(weights_.size());
-  for (std::int64_t r = 0; r < grid_.rows(); ++r)
-    for (std::int64_t c = 0; c < cols; ++c) by_value[at(r, c)] = gradient[at(r, c)] * grid_.scale(r, grid_.group_of(c));
-  soft.backward(by_value, by_point);
-  // Each weight moves as its gradient over its input's curvature, all by one factor: a root mean square of rate * gap.
-  double square = 0;
-  std::vector<float> moves(weights_.size());
-  for (std::int64_t r = 0; r < grid_.rows(); ++r)
+  const auto each_row = [&](const auto& work) {
+    pool.parallel_for(grid_.rows(), 1, [&](std::int64_t first, std::int64_t last, int) {
+      for (std::int64_t r = first; r < last; ++r) work(r);
+    });
+  };
+  const SoftKMeans soft = soften(pool);
+  std::vector<float> by_value(weights_.size()), moves(weights_.size());
+  std::vector<double> by_scale(grid_.scales().size()), squares(static_cast<std::size_t>(grid_.rows()));
+  each_row([&](std::int64_t r) {
     for (std::int64_t c = 0; c < cols; ++c) {
-      const float scale = grid_.scale(r, grid_.group_of(c));
-      if (scale == 0.0f) continue;
-      const float move = by_point[at(r, c)] / (curvature_[static_cast<std::size_t>(c)] * scale * scale);
-      moves[at(r, c)] = move * scale;
-      square += static_cast<double>(move) * move;
-    }
-  const double gap = gap_of(sorted_table(grid_)),
-               unit = options_.rate * left * gap / std::sqrt(square / static_cast<double>(weights_.size()));
-  if (std::isfinite(unit))
-    for (std::size_t i = 0; i < weights_.size(); ++i) weights_[i] -= static_cast<float>(unit) * moves[i];
-
-  std::vector<double> by_scale(grid_.scales().size());
-  for (std::int64_t r = 0; r < grid_.rows(); ++r)
-    for (std::int64_t c = 0; c < cols; ++c)
+      by_value[at(r, c)] = gradient[at(r, c)] * grid_.scale(r, grid_.group_of(c));
       by_scale[static_cast<std::size_t>(r * grid_.groups() + grid_.group_of(c))] +=
           static_cast<double>(gradient[at(r, c)]) * grid_.entry(0, grid_.codes(r, c)[0])[0];
-  for (std::size_t k = 0; k < soft.centres().size(); ++k) grid_.books()[k] = static_cast<float>(soft.centres()[k]);
+    }
+  });
+  soft.backward(by_value, moves);
+  // Each weight moves as its gradient over its input's curvature, all by one factor: a root mean square of rate * gap.
+  each_row([&](std::int64_t r) {
+    for (std::int64_t c = 0; c < cols; ++c) {
+      const float scale = grid_.scale(r, grid_.group_of(c));
+      if (scale == 0.0f) {
+        moves[at(r, c)] = 0;
+        continue;
+      }
+      const float move = moves[at(r, c)] / (curvature_[static_cast<std::size_t>(c)] * scale * scale);
+      moves[at(r, c)] = move * scale;
+      squares[static_cast<std::size_t>(r)] += static_cast<double>(move) * move;
+    }
+  });
+  const double square = std::accumulate(squares.begin(), squares.end(), 0.0), gap = gap_of(sorted_table(grid_)),
+               unit = options_.rate * left * gap / std::sqrt(square / static_cast<double>(weights_.size()));
+  if (std::isfinite(unit))
+    each_row([&](std::int64_t r) {
+      for (std::int64_t c = 0; c < cols; ++c) weights_[at(r, c)] -= static_cast<float>(unit) * moves[at(r, c)];
+    });
+
+  for (std::size_t k = 0; k < soft.centres().size(); ++k)
+    grid_.books()[k] = offsets_[k] + static_cast<float>(soft.centres()[k]);
   for (std::size_t i = 0; options_.scale_rate > 0 && i < by_scale.size(); ++i) {
     const double g = by_scale[i];
     scale_mean_[i] = static_cast<float>(kMeanDecay * scale_mean_[i] + (1 - kMeanDecay) * g);

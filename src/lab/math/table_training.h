@@ -22,7 +22,7 @@ struct TableTrainingOptions {
 class TableTraining final : public TrainableWeight {
  public:
   /// start: vectors of one input, frozen. weight [rows, cols]: what it codes; each is moved, by as little as may be, to
-  /// where its code is the nearest. curvature [cols], positive: each input's second moment.
+  /// at most a quarter of the way from its code's entry to the next. curvature [cols], positive: each input's second moment.
   TableTraining(VqGrid start, std::span<const float> weight, std::span<const float> curvature,
                 const TableTrainingOptions& options);
 
@@ -37,12 +37,13 @@ class TableTraining final : public TrainableWeight {
   SavedBytes saved() const;
 
  private:
-  SoftKMeans soften() const;
+  SoftKMeans soften(ThreadPool& pool) const;
   void assign(ThreadPool& pool);
 
   VqGrid grid_, kept_;
   TableTrainingOptions options_;
   std::vector<float> weights_, curvature_;
+  std::vector<float> offsets_;  ///< of the table over its soft means at the start, so that it only moves as they do
   std::vector<float> scale_mean_, scale_square_;  ///< moments of the scales' gradients
   std::int64_t steps_ = 0;
 };

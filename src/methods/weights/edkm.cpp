@@ -122,7 +122,7 @@ std::vector<ParamSpec> parameters() {
                "a share of their root mean square)"},
       {.name = "scale_reach",
        .type = Type::real,
-       .default_value = 0.05,
+       .default_value = 0.02,
        .min = 0,
        .max = 0.9,
        .choices = {},
