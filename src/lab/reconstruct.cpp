@@ -5,10 +5,13 @@
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <memory>
 #include <numeric>
 
 #include "base/interrupt.h"
+#include "base/jobs.h"
 #include "base/rng.h"
 #include "lab/backward.h"
 
@@ -17,6 +20,8 @@ namespace {
 
 /// Gradients of one step are kept apart in this much memory at most; fixed, so that sums do not depend on threads.
 constexpr std::int64_t kGradientBytes = std::int64_t{512} << 20;
+/// Of a block's sites at once: the three widest are most of it.
+constexpr int kSitesAtOnce = 4;
 
 class Reconstruction {
  public:
@@ -32,6 +37,7 @@ class Reconstruction {
   double measure();
   double scale_of_target() const;
   void step(std::span<const std::size_t> batch, double left);
+  void step_site(const std::string& site, const std::vector<Weights>& gradients, double left, ThreadPool& pool);
   std::size_t sequences() const { return problem_.text.sequences->size(); }
 
   const ReconstructionProblem& problem_;
@@ -40,6 +46,8 @@ class Reconstruction {
   std::map<std::string, at::Tensor> present_;  ///< the trained in f32
   std::int64_t shards_ = 1;
   std::map<std::string, std::vector<float>> gradient_;
+  std::vector<std::string> by_size_;                 ///< the sites, largest first
+  std::vector<std::unique_ptr<ThreadPool>> shares_;  ///< of the threads, for sites that step at once
 };
 
 Reconstruction::Reconstruction(const ReconstructionProblem& problem, ThreadPool& pool)
@@ -60,6 +68,12 @@ Reconstruction::Reconstruction(const ReconstructionProblem& problem, ThreadPool&
     gradient_[op.site].resize(static_cast<std::size_t>(rows * cols));
     bytes += rows * cols * static_cast<std::int64_t>(sizeof(float));
   }
+  for (const auto& [site, gradient] : gradient_) by_size_.push_back(site);
+  std::stable_sort(by_size_.begin(), by_size_.end(), [&](const std::string& a, const std::string& b) {
+    return gradient_.at(a).size() > gradient_.at(b).size();
+  });
+  const int jobs = std::min({pool.size(), kSitesAtOnce, static_cast<int>(by_size_.size())});
+  for (int i = 0; i < jobs; ++i) shares_.push_back(std::make_unique<ThreadPool>(threads_each(pool.size(), jobs)));
   shards_ = std::clamp<std::int64_t>(kGradientBytes / std::max<std::int64_t>(bytes, 1), 1, problem.schedule.batch);
 }
 
@@ -141,17 +155,25 @@ void Reconstruction::step(std::span<const std::size_t> batch, double left) {
     for (std::size_t i = shard; i < batch.size(); i += shards) add_gradients(batch[i], gradients[shard]);
     for (auto& [site, gradient] : gradients[shard]) gradient = gradient.to(at::kCPU).contiguous();
   });
-  for (const auto& [site, trainable] : problem_.sites) {
-    std::vector<float>& sum = gradient_.at(site);
-    std::vector<const float*> parts;
-    for (const auto& shard : gradients) parts.push_back(shard.at(site).data_ptr<float>());
-    pool_.parallel_for(static_cast<std::int64_t>(sum.size()), 1024, [&](std::int64_t first, std::int64_t last, int) {
-      std::copy(parts[0] + first, parts[0] + last, sum.begin() + first);
-      for (std::size_t p = 1; p < parts.size(); ++p)
-        for (std::int64_t i = first; i < last; ++i) sum[static_cast<std::size_t>(i)] += parts[p][i];
-    });
-    trainable->step(sum, left, pool_);
-  }
+  // Sites step several at once, the largest first: what one does by itself alone keeps only its share of the threads.
+  std::atomic<std::size_t> next{0};
+  pool_.parallel_for(static_cast<std::int64_t>(shares_.size()), 1, [&](std::int64_t share, std::int64_t, int) {
+    ThreadPool& pool = *shares_[static_cast<std::size_t>(share)];
+    for (std::size_t i = next++; i < by_size_.size(); i = next++) step_site(by_size_[i], gradients, left, pool);
+  });
+}
+
+void Reconstruction::step_site(const std::string& site, const std::vector<Weights>& gradients, double left,
+                               ThreadPool& pool) {
+  std::vector<float>& sum = gradient_.at(site);
+  std::vector<const float*> parts;
+  for (const auto& shard : gradients) parts.push_back(shard.at(site).data_ptr<float>());
+  pool.parallel_for(static_cast<std::int64_t>(sum.size()), 1024, [&](std::int64_t first, std::int64_t last, int) {
+    std::copy(parts[0] + first, parts[0] + last, sum.begin() + first);
+    for (std::size_t p = 1; p < parts.size(); ++p)
+      for (std::int64_t i = first; i < last; ++i) sum[static_cast<std::size_t>(i)] += parts[p][i];
+  });
+  problem_.sites.at(site)->step(sum, left, pool);
 }
 
 Result<ReconstructionReport> Reconstruction::run() {

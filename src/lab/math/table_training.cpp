@@ -102,14 +102,20 @@ void TableTraining::assign(ThreadPool& pool) {
   std::sort(table.begin(), table.end());
   std::vector<float> middles;
   for (std::size_t k = 1; k < table.size(); ++k) middles.push_back((table[k - 1].first + table[k].first) / 2);
+  const auto below = [&](float u) {
+    if (middles.size() > 16)
+      return static_cast<std::size_t>(std::upper_bound(middles.begin(), middles.end(), u) - middles.begin());
+    std::size_t count = 0;  // which of a few is past prediction, so no branches
+    for (const float middle : middles) count += middle <= u;
+    return count;
+  };
   pool.parallel_for(grid_.rows(), 1, [&](std::int64_t first, std::int64_t last, int) {
     for (std::int64_t r = first; r < last; ++r)
       for (std::int64_t c = 0; c < grid_.cols(); ++c) {
         const float scale = grid_.scale(r, grid_.group_of(c));
         if (scale == 0.0f) continue;
         const float u = weights_[static_cast<std::size_t>(r * grid_.cols() + c)] / scale;
-        const auto at = std::upper_bound(middles.begin(), middles.end(), u) - middles.begin();
-        grid_.codes(r, c)[0] = table[static_cast<std::size_t>(at)].second;
+        grid_.codes(r, c)[0] = table[below(u)].second;
       }
   });
 }

@@ -22,7 +22,8 @@ struct TableTrainingOptions {
 class TableTraining final : public TrainableWeight {
  public:
   /// start: vectors of one input, frozen. weight [rows, cols]: what it codes; each is moved, by as little as may be, to
-  /// at most a quarter of the way from its code's entry to the next. curvature [cols], positive: each input's second moment.
+  /// at most a quarter of the way from its code's entry to the next. curvature [cols], positive: each input's second
+  /// moment.
   TableTraining(VqGrid start, std::span<const float> weight, std::span<const float> curvature,
                 const TableTrainingOptions& options);
 
