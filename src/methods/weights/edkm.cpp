@@ -114,7 +114,7 @@ std::vector<ParamSpec> parameters() {
        .help = "weights and table by differentiable k-means, or the table's levels alone, codes held"},
       {.name = "reach",
        .type = Type::real,
-       .default_value = 0.3,
+       .default_value = 0.6,
        .min = 0,
        .max = 8,
        .choices = {},
@@ -184,7 +184,7 @@ const Method edkm_method{
             {.id = "edkm-table-3bit",
              .text = "At 3 bits, soft k-means diverges less than Fisher k-means whose table alone is trained",
              .ours = {"edkm", "bits=3"},
-             .baseline = {"edkm", "bits=3 start=nearest learns=table"}},
+             .baseline = {"edkm", "bits=3 start=nearest learns=table reach=0.3 scale_reach=0.05"}},
         },
 };
 
