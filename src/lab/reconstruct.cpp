@@ -155,7 +155,7 @@ void Reconstruction::step(std::span<const std::size_t> batch, double left) {
     for (std::size_t i = shard; i < batch.size(); i += shards) add_gradients(batch[i], gradients[shard]);
     for (auto& [site, gradient] : gradients[shard]) gradient = gradient.to(at::kCPU).contiguous();
   });
-  // Sites step several at once, the largest first: what one does by itself alone keeps only its share of the threads.
+  // Several sites at once, the largest first: what is serial in one holds up only its share of the threads.
   std::atomic<std::size_t> next{0};
   pool_.parallel_for(static_cast<std::int64_t>(shares_.size()), 1, [&](std::int64_t share, std::int64_t, int) {
     ThreadPool& pool = *shares_[static_cast<std::size_t>(share)];
