@@ -12,7 +12,7 @@ namespace {
 constexpr double kMeanDecay = 0.9, kSquareDecay = 0.95;
 /// Of the gap to the next entry, how far from its own a weight starts at most: the many that feedback took past the
 /// middle would otherwise change their codes all at once, at the first step.
-constexpr float kReach = 0.25f;
+constexpr float kStartsWithin = 0.25f;
 
 std::vector<float> sorted_table(const VqGrid& grid) {
   std::vector<float> table(grid.entry(0, 0), grid.entry(0, 0) + grid.entries());
@@ -47,8 +47,8 @@ TableTraining::TableTraining(VqGrid start, std::span<const float> weight, std::s
       const auto above = std::upper_bound(sorted.begin(), sorted.end(), value),
                  here = std::lower_bound(sorted.begin(), sorted.end(), value);
       float u = w / scale;
-      if (above != sorted.end()) u = std::min(u, value + kReach * (*above - value));
-      if (here != sorted.begin()) u = std::max(u, value - kReach * (value - *(here - 1)));
+      if (above != sorted.end()) u = std::min(u, value + kStartsWithin * (*above - value));
+      if (here != sorted.begin()) u = std::max(u, value - kStartsWithin * (value - *(here - 1)));
       w = u * scale;
     }
   ThreadPool pool(1);
