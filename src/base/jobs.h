@@ -17,6 +17,17 @@ inline int threads_each(int threads, int jobs) {
   return std::max(1, all / std::max(1, jobs));
 }
 
+/// Calls f(i, taker) for every i < n: each of `takers` of the pool's threads takes the least i that is left once it is
+/// done with its last. f must not throw.
+template <class F>
+void take_turns(ThreadPool& pool, std::size_t takers, std::size_t n, F&& f) {
+  std::atomic<std::size_t> next{0};
+  pool.parallel_for(static_cast<std::int64_t>(takers), 1, [&](std::int64_t first, std::int64_t last, int) {
+    for (auto taker = static_cast<std::size_t>(first); taker < static_cast<std::size_t>(last); ++taker)
+      for (std::size_t i = next++; i < n; i = next++) f(i, taker);
+  });
+}
+
 /// Calls f(i) for every i < n, at most `jobs` at once, in ascending order of their starts. f returns a Status and must
 /// not throw. The error of the least i that failed; what is not begun by then is left out.
 template <class F>
@@ -26,16 +37,14 @@ Status at_once(int jobs, std::size_t n, F&& f) {
     return {};
   }
   std::vector<std::optional<Error>> errors(n);
-  std::atomic<std::size_t> next{0};
   std::atomic<bool> failed{false};
   ThreadPool pool(static_cast<int>(std::min<std::size_t>(static_cast<std::size_t>(jobs), n)));
-  pool.parallel_for(pool.size(), 1, [&](std::int64_t, std::int64_t, int) {
-    for (std::size_t i = next++; i < n && !failed; i = next++) {
-      Status status = f(i);
-      if (status.ok()) continue;
-      errors[i] = status.error();
-      failed = true;
-    }
+  take_turns(pool, static_cast<std::size_t>(pool.size()), n, [&](std::size_t i, std::size_t) {
+    if (failed) return;
+    Status status = f(i);
+    if (status.ok()) return;
+    errors[i] = status.error();
+    failed = true;
   });
   for (auto& error : errors) {
     if (error) return std::move(*error);

@@ -39,6 +39,21 @@ TEST(Jobs, AFailureEndsWhatIsNotBegun) {
   EXPECT_LE(begun, 3);
 }
 
+// With more takers than threads too: a thread then takes one's turns after the other's.
+TEST(Jobs, TurnsAreTakenByTheirTakers) {
+  for (const std::size_t takers : {1, 2, 5}) {
+    ThreadPool pool(2);
+    std::vector<int> done(17);
+    std::vector<std::size_t> by(17);
+    take_turns(pool, takers, done.size(), [&](std::size_t i, std::size_t taker) {
+      ++done[i];
+      by[i] = taker;
+    });
+    EXPECT_EQ(done, std::vector<int>(17, 1));
+    for (const std::size_t taker : by) EXPECT_LT(taker, takers);
+  }
+}
+
 TEST(Jobs, ThreadsAreSharedOut) {
   EXPECT_EQ(threads_each(8, 3), 2);
   EXPECT_EQ(threads_each(2, 5), 1);

@@ -5,7 +5,6 @@
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <memory>
 #include <numeric>
@@ -156,11 +155,8 @@ void Reconstruction::step(std::span<const std::size_t> batch, double left) {
     for (auto& [site, gradient] : gradients[shard]) gradient = gradient.to(at::kCPU).contiguous();
   });
   // Several sites at once, the largest first: what is serial in one holds up only its share of the threads.
-  std::atomic<std::size_t> next{0};
-  pool_.parallel_for(static_cast<std::int64_t>(shares_.size()), 1, [&](std::int64_t share, std::int64_t, int) {
-    ThreadPool& pool = *shares_[static_cast<std::size_t>(share)];
-    for (std::size_t i = next++; i < by_size_.size(); i = next++) step_site(by_size_[i], gradients, left, pool);
-  });
+  take_turns(pool_, shares_.size(), by_size_.size(),
+             [&](std::size_t i, std::size_t share) { step_site(by_size_[i], gradients, left, *shares_[share]); });
 }
 
 void Reconstruction::step_site(const std::string& site, const std::vector<Weights>& gradients, double left,

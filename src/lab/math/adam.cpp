@@ -33,6 +33,25 @@ void Adam::step(std::int64_t first, std::span<const float> gradient, double scal
   }
 }
 
+namespace {
+
+constexpr double kMeanDecay = 0.9, kSquareDecay = 0.95;
+
+}  // namespace
+
+void AdamDirections::begin_step() {
+  ++steps_;
+  seen_first_ = 1 - std::pow(kMeanDecay, steps_);
+  seen_second_ = 1 - std::pow(kSquareDecay, steps_);
+}
+
+double AdamDirections::of(std::size_t i, double gradient) {
+  mean_[i] = static_cast<float>(kMeanDecay * mean_[i] + (1 - kMeanDecay) * gradient);
+  square_[i] = static_cast<float>(kSquareDecay * square_[i] + (1 - kSquareDecay) * gradient * gradient);
+  const double move = mean_[i] / seen_first_ / std::sqrt(square_[i] / seen_second_);
+  return std::isfinite(move) ? move : 0.0;
+}
+
 double relative_norm(std::span<const float> gradient, std::span<const float> unit) {
   double sum = 0;
   for (std::size_t i = 0; i < gradient.size(); ++i) {

@@ -36,6 +36,21 @@ class Adam {
   float correct_first_ = 1, correct_second_ = 1;
 };
 
+/// Adam's directions, for parameters whose steps are the caller's own affair.
+class AdamDirections {
+ public:
+  explicit AdamDirections(std::size_t size) : mean_(size), square_(size) {}
+  /// Begins a step: moments are corrected for how many there have been.
+  void begin_step();
+  /// m / sqrt(v) of parameter i, whatever the gradients' own size; once a step. 0 where that is no number (all
+  /// gradients were 0).
+  double of(std::size_t i, double gradient);
+
+ private:
+  std::vector<float> mean_, square_;
+  double steps_ = 0, seen_first_ = 0, seen_second_ = 0;
+};
+
 /// Root of the sum of squares of gradient[i] * unit[i]; in f64.
 double relative_norm(std::span<const float> gradient, std::span<const float> unit);
 

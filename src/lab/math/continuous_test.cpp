@@ -187,5 +187,16 @@ TEST(Adam, ScalingEveryGradientChangesNothing) {
   EXPECT_FLOAT_EQ(a[1], b[1]);
 }
 
+TEST(AdamDirections, TwoStepsByHand) {
+  math::AdamDirections directions(2);
+  directions.begin_step();
+  EXPECT_NEAR(directions.of(0, -1e-6), -1, 1e-6);  // the first is a sign, whatever the size
+  EXPECT_EQ(directions.of(1, 0), 0);
+  directions.begin_step();
+  // m = .9 * -.1 + .1 * 2 = .11 over .19; v = .95 * .05 + .05 * 4 = .2475 over .0975, in units of 1e-6 and its square.
+  EXPECT_NEAR(directions.of(0, 2e-6), (0.11 / 0.19) / std::sqrt(0.2475 / 0.0975), 1e-6);
+  EXPECT_EQ(directions.of(1, 0), 0);
+}
+
 }  // namespace
 }  // namespace sparing

@@ -95,7 +95,7 @@ Result<Metric> make_metric(std::span<const float> second_moment, std::int64_t co
 Result<std::shared_ptr<const Metric>> MetricCache::get(const Statistics& statistics, const MetricOptions& options,
                                                        ThreadPool& pool) {
   const std::lock_guard lock(mutex_);
-  std::shared_ptr<const Metric>& known = known_[{options.damping, options.descending}];
+  std::shared_ptr<const Metric>& known = known_[{options.damping, options.descending, options.run}];
   if (!known) {
     SPARING_TRY(Metric made, make_metric(statistics.second_moment, statistics.cols, options, pool));
     known = std::make_shared<const Metric>(std::move(made));

@@ -50,7 +50,7 @@ class MetricCache {
 
  private:
   std::mutex mutex_;
-  std::map<std::pair<double, bool>, std::shared_ptr<const Metric>> known_;
+  std::map<std::tuple<double, bool, std::int64_t>, std::shared_ptr<const Metric>> known_;
   std::shared_ptr<Turned> turned_;
 };
 struct MetricCache::Turned {

@@ -9,7 +9,6 @@
 namespace sparing::math {
 namespace {
 
-constexpr double kMeanDecay = 0.9, kSquareDecay = 0.95;
 /// Of the gap to the next entry, how far from its own a weight starts at most: the many that feedback took past the
 /// middle would otherwise change their codes all at once, at the first step.
 constexpr float kStartsWithin = 0.25f;
@@ -36,8 +35,7 @@ TableTraining::TableTraining(VqGrid start, std::span<const float> weight, std::s
       options_(options),
       weights_(weight.begin(), weight.end()),
       curvature_(curvature.begin(), curvature.end()),
-      scale_mean_(grid_.scales().size()),
-      scale_square_(grid_.scales().size()) {
+      of_scales_(grid_.scales().size()) {
   const std::vector<float> sorted = sorted_table(grid_);
   for (std::int64_t r = 0; r < grid_.rows(); ++r)
     for (std::int64_t c = 0; c < grid_.cols(); ++c) {
@@ -121,7 +119,6 @@ void TableTraining::assign(ThreadPool& pool) {
 }
 
 void TableTraining::step(std::span<const float> gradient, double left, ThreadPool& pool) {
-  ++steps_;
   const std::int64_t cols = grid_.cols();
   const auto at = [&](std::int64_t r, std::int64_t c) { return static_cast<std::size_t>(r * cols + c); };
   const auto each_row = [&](const auto& work) {
@@ -162,14 +159,11 @@ void TableTraining::step(std::span<const float> gradient, double left, ThreadPoo
 
   for (std::size_t k = 0; k < soft.centres().size(); ++k)
     grid_.books()[k] = offsets_[k] + static_cast<float>(soft.centres()[k]);
+  of_scales_.begin_step();
   for (std::size_t i = 0; options_.scale_rate > 0 && i < by_scale.size(); ++i) {
-    const double g = by_scale[i];
-    scale_mean_[i] = static_cast<float>(kMeanDecay * scale_mean_[i] + (1 - kMeanDecay) * g);
-    scale_square_[i] = static_cast<float>(kSquareDecay * scale_square_[i] + (1 - kSquareDecay) * g * g);
-    const double move = scale_mean_[i] / (1 - std::pow(kMeanDecay, steps_)) /
-                        std::sqrt(scale_square_[i] / (1 - std::pow(kSquareDecay, steps_))),
+    const double move = of_scales_.of(i, by_scale[i]),
                  share = options_.scale_rate * left * std::copysign(1.0, grid_.scales()[i]) * move;
-    if (std::isfinite(share)) grid_.scales()[i] *= static_cast<float>(1 - std::clamp(share, -0.5, 0.5));
+    grid_.scales()[i] *= static_cast<float>(1 - std::clamp(share, -0.5, 0.5));
   }
   grid_.freeze();
   assign(pool);

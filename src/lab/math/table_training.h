@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "lab/math/adam.h"
 #include "lab/math/soft_kmeans.h"
 #include "lab/math/trainable.h"
 #include "lab/math/vq_grid.h"
@@ -45,8 +46,7 @@ class TableTraining final : public TrainableWeight {
   TableTrainingOptions options_;
   std::vector<float> weights_, curvature_;
   std::vector<float> offsets_;  ///< of the table over its soft means at the start, so that it only moves as they do
-  std::vector<float> scale_mean_, scale_square_;  ///< moments of the scales' gradients
-  std::int64_t steps_ = 0;
+  AdamDirections of_scales_;
 };
 
 }  // namespace sparing::math

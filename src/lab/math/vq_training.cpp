@@ -9,8 +9,6 @@
 namespace sparing::math {
 namespace {
 
-constexpr double kMeanDecay = 0.9, kSquareDecay = 0.95;
-
 std::size_t at(std::int64_t i) {
   return static_cast<std::size_t>(i);
 }
@@ -24,26 +22,20 @@ double root_mean_square(std::span<const float> values) {
 }  // namespace
 
 VqTraining::VqTraining(VqGrid start, const Metric& metric, const VqTrainingOptions& options)
-    : grid_(std::move(start)), kept_(grid_), options_(options), factors_(vector_factors(metric, grid_)) {
+    : grid_(std::move(start)),
+      kept_(grid_),
+      options_(options),
+      factors_(vector_factors(metric, grid_)),
+      of_books_(grid_.books().size()),
+      of_scales_(grid_.scales().size()) {
   for (const float d : metric.diagonal) inverse_curvature_.push_back(1.0f / d);
   moved_.resize(at(grid_.rows() * grid_.cols()));
-  const std::size_t books = grid_.books().size(), scales = grid_.scales().size();
-  of_books_ = {std::vector<float>(books), std::vector<float>(books)};
-  of_scales_ = {std::vector<float>(scales), std::vector<float>(scales)};
 }
 
 void VqTraining::values(std::span<float> out, ThreadPool& pool) const {
   pool.parallel_for(grid_.rows(), 1, [&](std::int64_t first, std::int64_t last, int) {
     for (std::int64_t r = first; r < last; ++r) grid_.decode_row(r, out.data() + r * grid_.cols());
   });
-}
-
-float VqTraining::adam(Moments& moments, std::size_t i, double gradient) const {
-  moments.mean[i] = static_cast<float>(kMeanDecay * moments.mean[i] + (1 - kMeanDecay) * gradient);
-  moments.square[i] = static_cast<float>(kSquareDecay * moments.square[i] + (1 - kSquareDecay) * gradient * gradient);
-  const double mean = moments.mean[i] / (1 - std::pow(kMeanDecay, steps_)),
-               square = moments.square[i] / (1 - std::pow(kSquareDecay, steps_)), move = mean / std::sqrt(square);
-  return std::isfinite(move) ? static_cast<float>(move) : 0.0f;
 }
 
 void VqTraining::move_books_and_scales(std::span<const float> gradient, double left, ThreadPool& pool) {
@@ -69,10 +61,13 @@ void VqTraining::move_books_and_scales(std::span<const float> gradient, double l
           by_book[entry + at(j)] += scale * gradient[at(r * cols + v * width + j)];
       }
   const auto rate = static_cast<float>(options_.book_rate * left * root_mean_square(grid_.books()));
-  for (std::size_t i = 0; i < by_book.size(); ++i) grid_.books()[i] -= rate * adam(of_books_, i, by_book[i]);
+  of_books_.begin_step();
+  for (std::size_t i = 0; i < by_book.size(); ++i)
+    grid_.books()[i] -= rate * static_cast<float>(of_books_.of(i, by_book[i]));
   // A row that weighs little has small gradients, all of them: each is measured by its own size, so rows do not matter.
+  of_scales_.begin_step();
   for (std::size_t i = 0; i < by_scale.size(); ++i) {
-    const double share = options_.scale_rate * left * adam(of_scales_, i, by_scale[i] * grid_.scales()[i]);
+    const double share = options_.scale_rate * left * of_scales_.of(i, by_scale[i] * grid_.scales()[i]);
     grid_.scales()[i] *= static_cast<float>(1 - std::clamp(share, -0.5, 0.5));
   }
 }
@@ -155,7 +150,6 @@ void VqTraining::change_codes(ThreadPool& pool) {
 }
 
 void VqTraining::step(std::span<const float> gradient, double left, ThreadPool& pool) {
-  ++steps_;
   changed_ = 0;
   if (options_.weight_rate > 0) move_weights(gradient, options_.weight_rate * left, pool);
   if (options_.book_rate > 0 || options_.scale_rate > 0) {

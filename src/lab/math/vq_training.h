@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "lab/math/adam.h"
 #include "lab/math/obq.h"
 #include "lab/math/trainable.h"
 #include "lab/math/vq_grid.h"
@@ -38,11 +39,6 @@ class VqTraining final : public TrainableWeight {
   std::int64_t changed() const { return changed_; }
 
  private:
-  /// Adam's moments of one kind of parameter.
-  struct Moments {
-    std::vector<float> mean, square;
-  };
-  float adam(Moments& moments, std::size_t i, double gradient) const;
   void move_weights(std::span<const float> gradient, double rate, ThreadPool& pool);
   void move_books_and_scales(std::span<const float> gradient, double left, ThreadPool& pool);
   void change_codes(ThreadPool& pool);
@@ -52,8 +48,8 @@ class VqTraining final : public TrainableWeight {
   std::vector<std::vector<float>> factors_;  ///< of the metric, on each vector's inputs
   std::vector<float> inverse_curvature_;     ///< [cols]
   std::vector<float> moved_;                 ///< [rows, cols]: the buffer, less the values
-  Moments of_books_, of_scales_;
-  std::int64_t steps_ = 0, changed_ = 0;
+  AdamDirections of_books_, of_scales_;
+  std::int64_t changed_ = 0;
 };
 
 }  // namespace sparing::math
