@@ -9,6 +9,7 @@
 #include "lab/math/grid.h"
 #include "lab/math/obq.h"
 #include "methods/int_grid.h"
+#include "methods/site.h"
 #include "tensor/half.h"
 
 namespace sparing {

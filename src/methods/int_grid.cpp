@@ -1,6 +1,6 @@
 #include "methods/int_grid.h"
 
-#include <cmath>
+#include "methods/site.h"
 
 namespace sparing {
 
@@ -55,14 +55,9 @@ std::vector<ParamSpec> int_grid_params(std::vector<ParamSpec> rest, std::string_
 }
 
 Result<IntGroupSpec> int_grid_spec(std::string_view method, const Params& params, std::int64_t cols) {
-  const auto refuse = [&](const std::string& what) { return usage_error("[" + std::string(method) + "] " + what); };
-  const std::int64_t group = params.integer("group");
-  if (group > cols)
-    return refuse("group=" + std::to_string(group) + " is wider than a row of " + std::to_string(cols) +
-                  " inputs: use at most that, or 0 for the whole row");
   IntGroupSpec spec;
   spec.bits = static_cast<std::int32_t>(params.integer("bits"));
-  spec.groups.group = static_cast<std::int32_t>(group == 0 ? cols : group);
+  SPARING_TRY(spec.groups.group, group_inputs(method, params, cols));
   spec.zero_offset = 0;
   if (params.flag("symmetric")) {
     spec.zero = ZeroKind::constant;
@@ -89,45 +84,8 @@ math::Clip int_grid_clip(const Params& params) {
   return params.choice("clip") == "mse" ? math::Clip::mse : math::Clip::none;
 }
 
-Status check_problem(std::string_view method, const SiteProblem& problem) {
-  const std::string at = "[" + std::string(method) + "] " + problem.site;
-  if (problem.rows <= 0 || problem.cols <= 0 ||
-      problem.weight.size() != static_cast<std::size_t>(problem.rows) * static_cast<std::size_t>(problem.cols))
-    return internal_error(at + ": " + std::to_string(problem.weight.size()) + " weights for " +
-                          std::to_string(problem.rows) + " x " + std::to_string(problem.cols));
-  for (std::size_t i = 0; i < problem.weight.size(); ++i)
-    if (!std::isfinite(problem.weight[i]))
-      return input_error(at + ": weight " + std::to_string(i / static_cast<std::size_t>(problem.cols)) + ", " +
-                         std::to_string(i % static_cast<std::size_t>(problem.cols)) +
-                         " is not finite: the model is damaged, check it with `sparing verify`");
-  return {};
-}
-
-namespace {
-
-struct ErrorSum {
-  double error = 0, size = 0;
-
-  void add(std::span<const float> weight, std::span<const float> decoded) {
-    for (std::size_t i = 0; i < weight.size(); ++i) {
-      const double e = static_cast<double>(weight[i]) - decoded[i];
-      error += e * e;
-      size += static_cast<double>(weight[i]) * weight[i];
-    }
-  }
-  double relative() const { return size > 0 ? error / size : 0; }
-};
-
-}  // namespace
-
-double relative_error(std::span<const float> weight, std::span<const float> decoded) {
-  ErrorSum sum;
-  sum.add(weight, decoded);
-  return sum.relative();
-}
-
 double relative_error(std::span<const float> weight, const math::IntGrid& grid) {
-  ErrorSum sum;
+  WeightError sum;
   std::vector<float> values(static_cast<std::size_t>(grid.cols()));
   for (std::int64_t r = 0; r < grid.rows(); ++r) {
     grid.decode_row(r, values.data());

@@ -1,5 +1,5 @@
 #pragma once
-// What the methods that emit int_group have in common: the parameters of the grid, and the site's checks and report.
+// What the methods that emit int_group have in common: the parameters of the grid.
 
 #include "lab/math/grid.h"
 #include "methods/method.h"
@@ -13,11 +13,7 @@ std::vector<ParamSpec> int_grid_params(std::vector<ParamSpec> rest, std::string_
 Result<IntGroupSpec> int_grid_spec(std::string_view method, const Params& params, std::int64_t cols);
 math::Clip int_grid_clip(const Params& params);
 
-/// Sizes agree and every weight is finite; the message names the site.
-Status check_problem(std::string_view method, const SiteProblem& problem);
-/// |W - W'|^2 / |W|^2; 0 for a weight of zeros.
-double relative_error(std::span<const float> weight, std::span<const float> decoded);
-/// The same of the grid's values, decoded row by row.
+/// |W - W'|^2 / |W|^2 of the grid's values, decoded row by row; 0 for a weight of zeros.
 double relative_error(std::span<const float> weight, const math::IntGrid& grid);
 /// Values of all codes, [rows, cols].
 std::vector<float> decoded_values(const math::IntGrid& grid);

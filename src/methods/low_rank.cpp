@@ -4,8 +4,8 @@
 #include <cmath>
 
 #include "lab/math/low_rank.h"
-#include "methods/int_grid.h"
 #include "methods/second_order.h"
+#include "methods/site.h"
 
 namespace sparing {
 
@@ -88,32 +88,23 @@ Result<std::vector<CodecSpec>> factors_only_codings(std::string_view method, con
 }
 
 Result<SiteResult> code_factors_only(std::string_view method, const SiteProblem& problem, const Params& params) {
-  SPARING_CHECK_OK(check_problem(method, problem));
   const std::int64_t rows = problem.rows, cols = problem.cols;
   SPARING_TRY(const LowRankSpec spec, factors_only_spec(method, params, rows, cols));
-  SPARING_CHECK_OK(check_statistics(method, problem));
   ThreadPool pool(problem.threads);
   const double damping = params.real("damping");
-  SPARING_TRY(const math::Metric metric, math::make_metric(problem.statistics->second_moment, cols,
-                                                           {.damping = damping, .descending = true}, pool));
-  const std::vector<float> target = corrected_weight(problem, metric, params.real("correct"), pool);
-  SPARING_TRY(const math::LowRank factors, math::best_low_rank(target, rows, cols, metric.h, spec.rank, pool));
-  SPARING_TRY(Term term, math::code_low_rank(spec, target, rows, metric, factors, pool));
+  SPARING_TRY(const SharedMetric metric, metric_at(method, problem, {.damping = damping}, pool));
+  const std::vector<float> target = corrected_weight(problem, *metric, params.real("correct"), pool);
+  SPARING_TRY(const math::LowRank factors, math::best_low_rank(target, rows, cols, metric->h, spec.rank, pool));
+  SPARING_TRY(Term term, math::code_low_rank(spec, target, rows, *metric, factors, pool));
   SiteResult result;
   result.weight = {.rows = rows, .cols = cols, .input = {}, .terms = {std::move(term)}};
-  result.report = report_on(result.weight, problem, target, metric, pool);
-  result.report.note = second_order_note(metric, damping, 0);
+  result.report = report_on_target(result.weight, problem, target, *metric, pool);
+  result.report.note = second_order_note(*metric, damping, 0);
   return result;
 }
 
-Status check_statistics(std::string_view method, const SiteProblem& problem) {
-  if (problem.statistics != nullptr) return {};
-  return usage_error("[" + std::string(method) + "] " + problem.site +
-                     " has no calibration statistics: code it with rtn, or calibrate");
-}
-
-SiteReport report_on(const CodedWeight& weight, const SiteProblem& problem, std::span<const float> target,
-                     const math::Metric& metric, ThreadPool& pool) {
+SiteReport report_on_target(const CodedWeight& weight, const SiteProblem& problem, std::span<const float> target,
+                            const math::Metric& metric, ThreadPool& pool) {
   std::vector<float> decoded(problem.weight.size());
   decode_effective_rows(weight, 0, weight.rows, decoded.data());
   SiteReport report;

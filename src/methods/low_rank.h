@@ -20,10 +20,9 @@ Result<std::vector<CodecSpec>> factors_only_codings(std::string_view method, con
 /// W -> U (U' W), U the leading principal components of the outputs W x.
 Result<SiteResult> code_factors_only(std::string_view method, const SiteProblem& problem, const Params& params);
 
-/// "[NAME] SITE has no calibration statistics: ..." where it has none.
-Status check_statistics(std::string_view method, const SiteProblem& problem);
-/// weight_error and output_error of what is stored. `target` is what was coded: the weight, or the weight corrected.
-SiteReport report_on(const CodedWeight& weight, const SiteProblem& problem, std::span<const float> target,
-                     const math::Metric& metric, ThreadPool& pool);
+/// weight_error of what is stored, and output_error against what was coded, in its metric: the weight, or the weight
+/// corrected.
+SiteReport report_on_target(const CodedWeight& weight, const SiteProblem& problem, std::span<const float> target,
+                            const math::Metric& metric, ThreadPool& pool);
 
 }  // namespace sparing

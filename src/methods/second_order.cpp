@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "methods/int_grid.h"
+#include "methods/site.h"
 
 namespace sparing {
 namespace {
@@ -57,6 +58,13 @@ SecondOrderCoding code_rows(std::span<const float> target, std::int64_t rows, co
 }
 
 }  // namespace
+
+Result<SharedMetric> metric_at(std::string_view method, const SiteProblem& problem, const math::MetricOptions& options,
+                               ThreadPool& pool) {
+  SPARING_CHECK_OK(check_problem(method, problem));
+  SPARING_CHECK_OK(check_statistics(method, problem));
+  return math::metric_of(*problem.statistics, options, pool);
+}
 
 SecondOrderCoding code_second_order(std::span<const float> target, std::int64_t rows, const math::Metric& metric,
                                     const SecondOrderOptions& options, ThreadPool& pool) {
@@ -158,6 +166,10 @@ ParamSpec correct_param(double default_value) {
           .help =
               "how much of the damage from sites coded before to make up for, of what the tokens bear out (0: none; "
               "needs a second pass)"};
+}
+
+bool corrects(const Params& params) {
+  return params.real("correct") > 0;
 }
 
 ParamSpec guided_param() {

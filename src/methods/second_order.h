@@ -9,6 +9,11 @@
 
 namespace sparing {
 
+using SharedMetric = std::shared_ptr<const math::Metric>;
+/// The metric of the site's inputs, after check_problem and check_statistics (methods/site.h).
+Result<SharedMetric> metric_at(std::string_view method, const SiteProblem& problem, const math::MetricOptions& options,
+                               ThreadPool& pool);
+
 struct SecondOrderOptions {
   IntGroupSpec spec;
   math::Clip clip = math::Clip::mse;
@@ -52,6 +57,8 @@ std::string second_order_note(const math::Metric& metric, double damping, std::i
 
 ParamSpec damping_param();
 ParamSpec correct_param(double default_value);
+/// Whether there is anything to correct (Method::corrects).
+bool corrects(const Params& params);
 ParamSpec refine_param();
 /// Whether calibration tokens count by what the predictions depend on (Method::guides, guided).
 ParamSpec guided_param();

@@ -4,6 +4,7 @@
 
 #include "base/rng.h"
 #include "methods/int_grid.h"
+#include "methods/site.h"
 
 namespace sparing {
 namespace {

@@ -11,7 +11,7 @@
 #include "lab/calibrate.h"
 #include "lab/math/obq.h"
 #include "lab/sensitivity.h"
-#include "methods/int_grid.h"
+#include "methods/site.h"
 #include "plan/survey.h"
 
 namespace sparing {

@@ -3,16 +3,13 @@
 // no bias of its own, so the second moments stay uncentred; then it is lord's mathematics.
 
 #include "methods/low_rank.h"
+#include "methods/second_order.h"
 
 namespace sparing {
 namespace {
 
 Result<std::vector<CodecSpec>> codings(const Params& params, std::int64_t rows, std::int64_t cols) {
   return factors_only_codings("afm", params, rows, cols);
-}
-
-bool corrects(const Params& params) {
-  return params.real("correct") > 0;
 }
 
 Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {

@@ -5,7 +5,6 @@
 
 #include "codecs/sign_lowrank.h"
 #include "lab/math/low_rank.h"
-#include "methods/int_grid.h"
 #include "methods/low_rank.h"
 #include "methods/second_order.h"
 
@@ -33,13 +32,11 @@ std::vector<float> input_sizes(const SiteProblem& problem, bool scaled) {
 }
 
 Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
-  SPARING_CHECK_OK(check_problem("bitstack", problem));
   const std::int64_t rows = problem.rows, cols = problem.cols, rank = params.integer("rank");
   SPARING_TRY(const LowRankSpec magnitude, low_rank_spec("bitstack", params, rank, rows, cols));
-  SPARING_CHECK_OK(check_statistics("bitstack", problem));
   ThreadPool pool(problem.threads);
   // Only its checks and its diagonal: columns are scaled, and then all alike.
-  SPARING_TRY(const math::Metric metric, math::make_metric(problem.statistics->second_moment, cols, {}, pool));
+  SPARING_TRY(const SharedMetric metric, metric_at("bitstack", problem, {}, pool));
   const std::vector<float> sizes = input_sizes(problem, params.flag("scale_inputs"));
   std::vector<float> left(problem.weight.begin(), problem.weight.end());
   std::vector<float> magnitudes(left.size()), values(left.size());
@@ -60,7 +57,7 @@ Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
     decode_rows(alone, 0, rows, values.data());
     for (std::size_t i = 0; i < left.size(); ++i) left[i] -= values[i];
   }
-  result.report = report_on(result.weight, problem, problem.weight, metric, pool);
+  result.report = report_on_target(result.weight, problem, problem.weight, *metric, pool);
   return result;
 }
 

@@ -5,20 +5,16 @@
 #include "lab/math/learned_rounding.h"
 #include "methods/block_training.h"
 #include "methods/input_basis.h"
-#include "methods/int_grid.h"
 #include "methods/second_order.h"
+#include "methods/site.h"
 
 namespace sparing {
 namespace {
 
 Result<IntGroupSpec> spec_of(const Params& params, std::int64_t cols) {
-  const std::int64_t group = params.integer("group");
-  if (group > cols)
-    return usage_error("[decoupleq] group=" + std::to_string(group) + " is wider than a row of " +
-                       std::to_string(cols) + " inputs: use at most that, or 0 for the whole row");
   IntGroupSpec spec;
   spec.bits = static_cast<std::int32_t>(params.integer("bits"));
-  spec.groups.group = static_cast<std::int32_t>(group == 0 ? cols : group);
+  SPARING_TRY(spec.groups.group, group_inputs("decoupleq", params, cols));
   spec.zero = ZeroKind::f16_min;
   spec.zero_offset = 0;
   return spec;
@@ -29,34 +25,23 @@ Result<std::vector<CodecSpec>> codings(const Params& params, std::int64_t, std::
   return std::vector<CodecSpec>{spec};
 }
 
-bool corrects(const Params& params) {
-  return params.real("correct") > 0;
-}
-
 Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
-  SPARING_CHECK_OK(check_problem("decoupleq", problem));
   SPARING_TRY(const IntGroupSpec spec, spec_of(params, problem.cols));
-  if (!problem.statistics)
-    return usage_error("[decoupleq] " + problem.site +
-                       " has no calibration statistics: code it with rtn, or calibrate");
-  const std::int64_t rows = problem.rows, cols = problem.cols;
+  const std::int64_t rows = problem.rows;
   ThreadPool pool(problem.threads);
   const double damping = params.real("damping");
-  SPARING_TRY(const math::Metric metric, math::make_metric(problem.statistics->second_moment, cols,
-                                                           {.damping = damping, .descending = true}, pool));
-  const std::vector<float> target = corrected_weight(problem, metric, params.real("correct"), pool);
-  SecondOrderCoding coding = code_second_order(target, rows, metric, {.spec = spec}, pool);
-  const std::int64_t rounds = alternate(target, rows, metric, params.integer("rounds"), coding, pool);
+  SPARING_TRY(const SharedMetric metric, metric_at("decoupleq", problem, {.damping = damping}, pool));
+  const std::vector<float> target = corrected_weight(problem, *metric, params.real("correct"), pool);
+  SecondOrderCoding coding = code_second_order(target, rows, *metric, {.spec = spec}, pool);
+  const std::int64_t rounds = alternate(target, rows, *metric, params.integer("rounds"), coding, pool);
   SiteResult result;
-  result.report.note = second_order_note(metric, damping, coding.rows_rounded);
+  result.report = report_on(problem, coding.decoded, pool);
+  result.report.note = second_order_note(*metric, damping, coding.rows_rounded);
   result.report.note += (result.report.note.empty() ? "" : ", ") + std::to_string(rounds) + " rounds";
-  result.report.weight_error = relative_error(problem.weight, coding.decoded);
-  result.report.output_error =
-      math::relative_output_error(problem.weight, coding.decoded, rows, cols, problem.statistics->second_moment, pool);
   const std::int64_t steps = params.integer("steps");
   // Places that do not move are codes that are held.
   const auto trainable = std::make_shared<math::LearnedRounding>(
-      std::move(coding.grid.base()), target, metric.diagonal,
+      std::move(coding.grid.base()), target, metric->diagonal,
       math::LearnedRoundingOptions{.moves = math::LearnedRoundingOptions::Moves::size,
                                    .rate = 0,
                                    .scale_rate = first_rate(params.real("scale_reach"), steps)});

@@ -5,23 +5,18 @@
 #include <cstdio>
 
 #include "lab/math/table_training.h"
-#include "lab/math/vq_coding.h"
 #include "lab/math/vq_training.h"
 #include "methods/block_training.h"
 #include "methods/input_basis.h"
-#include "methods/int_grid.h"
-#include "methods/second_order.h"
+#include "methods/site.h"
+#include "methods/vq_start.h"
 
 namespace sparing {
 namespace {
 
 Result<VqAdditiveSpec> spec_of(const Params& params, std::int64_t cols) {
-  const std::int64_t group = params.integer("group");
-  if (group > cols)
-    return usage_error("[edkm] group=" + std::to_string(group) + " is wider than a row of " + std::to_string(cols) +
-                       " inputs: use at most that, or 0 for the whole row");
   VqAdditiveSpec spec{.vector = 1, .books = 1, .bits = static_cast<std::int32_t>(params.integer("bits"))};
-  spec.groups.group = static_cast<std::int32_t>(group == 0 ? cols : group);
+  SPARING_TRY(spec.groups.group, group_inputs("edkm", params, cols));
   return spec;
 }
 
@@ -30,67 +25,41 @@ Result<std::vector<CodecSpec>> codings(const Params& params, std::int64_t, std::
   return std::vector<CodecSpec>{spec};
 }
 
-bool from_nearest(const Params& params) {
-  return params.choice("start") == "nearest";
-}
-
-bool corrects(const Params& params) {
-  return params.real("correct") > 0 && !from_nearest(params);
-}
-
 Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
-  SPARING_CHECK_OK(check_problem("edkm", problem));
   SPARING_TRY(const VqAdditiveSpec spec, spec_of(params, problem.cols));
-  if (!problem.statistics)
-    return usage_error("[edkm] " + problem.site + " has no calibration statistics: code it with rtn, or calibrate");
-  const std::int64_t rows = problem.rows, cols = problem.cols;
   ThreadPool pool(problem.threads);
-  const double damping = params.real("damping");
-  SPARING_TRY(const math::Metric metric, math::make_metric(problem.statistics->second_moment, cols,
-                                                           {.damping = damping, .descending = true}, pool));
+  SPARING_TRY(VqStart start, vq_start("edkm", problem, spec, params, 1, pool));
   SiteResult result;
-  const std::vector<float> target = from_nearest(params)
-                                        ? std::vector<float>(problem.weight.begin(), problem.weight.end())
-                                        : corrected_weight(problem, metric, params.real("correct"), pool);
-  std::vector<float> decoded;
-  math::VqGrid grid = math::code_vq(
-      target, rows, spec, metric,
-      {.feedback = !from_nearest(params), .refine = params.integer("refine"), .beam = 1, .seed = problem.seed}, decoded,
-      pool);
-  result.report.note = second_order_note(metric, damping, 0);
+  SPARING_TRY(Term term, start.grid.pack());
+  result.weight = {.rows = problem.rows, .cols = problem.cols, .input = {}, .terms = {std::move(term)}};
+  result.report = std::move(start.report);
   const std::int64_t steps = params.integer("steps");
-  SPARING_TRY(Term term, grid.pack());
-  result.weight.rows = rows;
-  result.weight.cols = cols;
-  result.weight.terms.push_back(std::move(term));
-  const double scale_rate = first_rate(params.real("scale_reach"), steps);
-  if (steps > 0 && params.choice("learns") == "table") {
+  if (steps == 0) return result;
+  const double rate = first_rate(params.real("reach"), steps),
+               scale_rate = first_rate(params.real("scale_reach"), steps);
+  if (params.choice("learns") == "table") {
     result.trainable = std::make_shared<math::VqTraining>(
-        std::move(grid), metric,
-        math::VqTrainingOptions{.book_rate = first_rate(params.real("reach"), steps), .scale_rate = scale_rate});
-  } else if (steps > 0) {
-    const auto training = std::make_shared<math::TableTraining>(
-        std::move(grid), target, metric.diagonal,
-        math::TableTrainingOptions{.rate = first_rate(params.real("reach"), steps),
-                                   .scale_rate = scale_rate,
-                                   .temperature = params.real("temperature"),
-                                   .iterations = static_cast<int>(params.integer("iterations"))});
-    const math::SavedBytes saved = training->saved();
-    char text[96];
-    std::snprintf(text, sizeof text, "%.1f MiB kept for gradients, %.1f plainly",
-                  static_cast<double>(saved.unique) / (1 << 20), static_cast<double>(saved.plain) / (1 << 20));
-    result.report.note += (result.report.note.empty() ? "" : ", ") + std::string(text);
-    result.trainable = training;
+        std::move(start.grid), *start.metric, math::VqTrainingOptions{.book_rate = rate, .scale_rate = scale_rate});
+    return result;
   }
-  result.report.weight_error = relative_error(problem.weight, decoded);
-  result.report.output_error =
-      math::relative_output_error(problem.weight, decoded, rows, cols, problem.statistics->second_moment, pool);
+  const auto training = std::make_shared<math::TableTraining>(
+      std::move(start.grid), start.target, start.metric->diagonal,
+      math::TableTrainingOptions{.rate = rate,
+                                 .scale_rate = scale_rate,
+                                 .temperature = params.real("temperature"),
+                                 .iterations = static_cast<int>(params.integer("iterations"))});
+  const math::SavedBytes saved = training->saved();
+  char text[96];
+  std::snprintf(text, sizeof text, "%.1f MiB kept for gradients, %.1f plainly",
+                static_cast<double>(saved.unique) / (1 << 20), static_cast<double>(saved.plain) / (1 << 20));
+  result.report.note += (result.report.note.empty() ? "" : ", ") + std::string(text);
+  result.trainable = training;
   return result;
 }
 
 std::vector<ParamSpec> parameters() {
   using Type = ParamSpec::Type;
-  std::vector<ParamSpec> params = {
+  std::vector<ParamSpec> own = {
       {.name = "bits",
        .type = Type::integer,
        .default_value = 3,
@@ -141,21 +110,10 @@ std::vector<ParamSpec> parameters() {
        .max = 20,
        .choices = {},
        .help = "of soft k-means in a step; gradients go through all"},
-      {.name = "start",
-       .type = Type::choice,
-       .default_value = 0,
-       .min = 0,
-       .max = 1,
-       .choices = {"second_order", "nearest"},
-       .help =
-           "codes to start from: error feedback, refits and coordinate descent on the table, or its nearest levels"},
   };
-  for (ParamSpec& p : training_params()) params.push_back(std::move(p));
-  params.push_back(damping_param());
-  params.push_back(correct_param(1));
-  params.push_back(refine_param());
-  params.push_back(basis_param());
-  return params;
+  return vq_params(
+      std::move(own),
+      "codes to start from: error feedback, refits and coordinate descent on the table, or its nearest levels");
 }
 
 }  // namespace
@@ -172,7 +130,7 @@ const Method edkm_method{
     .params = parameters(),
     .codings = codings,
     .transform = basis_transform,
-    .corrects = corrects,
+    .corrects = vq_corrects,
     .apply = in_basis<apply>,
     .schedule = training_schedule,
     .claims =

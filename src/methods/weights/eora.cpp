@@ -17,30 +17,23 @@ Result<std::vector<CodecSpec>> codings(const Params& params, std::int64_t rows, 
   return std::vector<CodecSpec>{base, term};
 }
 
-bool corrects(const Params& params) {
-  return params.real("correct") > 0;
-}
-
 Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
-  SPARING_CHECK_OK(check_problem("eora", problem));
   const std::int64_t rows = problem.rows, cols = problem.cols, rank = params.integer("rank");
   SPARING_TRY(const IntGroupSpec base, int_grid_spec("eora", params, cols));
   SPARING_TRY(const LowRankSpec spec, low_rank_spec("eora", params, rank, rows, cols));
-  SPARING_CHECK_OK(check_statistics("eora", problem));
   ThreadPool pool(problem.threads);
   const double damping = params.real("damping");
-  SPARING_TRY(const math::Metric metric, math::make_metric(problem.statistics->second_moment, cols,
-                                                           {.damping = damping, .descending = true}, pool));
-  const std::vector<float> target = corrected_weight(problem, metric, params.real("correct"), pool);
+  SPARING_TRY(const SharedMetric metric, metric_at("eora", problem, {.damping = damping}, pool));
+  const std::vector<float> target = corrected_weight(problem, *metric, params.real("correct"), pool);
   SiteResult best;
   std::vector<float> wanted = target;  // of the base
   for (std::int64_t round = 0; round <= params.integer("rounds"); ++round) {
     const SecondOrderCoding coding = code_second_order(
-        wanted, rows, metric, {.spec = base, .clip = int_grid_clip(params), .refine = params.integer("refine")}, pool);
+        wanted, rows, *metric, {.spec = base, .clip = int_grid_clip(params), .refine = params.integer("refine")}, pool);
     std::vector<float> left(target.size());
     for (std::size_t i = 0; i < left.size(); ++i) left[i] = target[i] - coding.decoded[i];
-    SPARING_TRY(const math::LowRank factors, math::best_low_rank(left, rows, cols, metric.h, rank, pool));
-    SPARING_TRY(Term term, math::code_low_rank(spec, left, rows, metric, factors, pool));
+    SPARING_TRY(const math::LowRank factors, math::best_low_rank(left, rows, cols, metric->h, rank, pool));
+    SPARING_TRY(Term term, math::code_low_rank(spec, left, rows, *metric, factors, pool));
     SPARING_TRY(Term base_term, coding.grid.base().pack());
     CodedWeight correction{.rows = rows, .cols = cols, .input = {}, .terms = {term}};
     std::vector<float> values(target.size());
@@ -48,8 +41,8 @@ Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
     for (std::size_t i = 0; i < wanted.size(); ++i) wanted[i] = target[i] - values[i];
     SiteResult result;
     result.weight = {.rows = rows, .cols = cols, .input = {}, .terms = {std::move(base_term), std::move(term)}};
-    result.report = report_on(result.weight, problem, target, metric, pool);
-    result.report.note = second_order_note(metric, damping, coding.rows_rounded);
+    result.report = report_on_target(result.weight, problem, target, *metric, pool);
+    result.report.note = second_order_note(*metric, damping, coding.rows_rounded);
     if (round > 0 && !(result.report.output_error < best.report.output_error)) break;
     best = std::move(result);
   }

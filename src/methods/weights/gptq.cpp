@@ -8,6 +8,7 @@
 #include "methods/input_basis.h"
 #include "methods/int_grid.h"
 #include "methods/second_order.h"
+#include "methods/site.h"
 
 namespace sparing {
 namespace {
@@ -30,10 +31,6 @@ Result<IntGroupSpec> spec_of(const Params& params, std::int64_t cols) {
 Result<std::vector<CodecSpec>> codings(const Params& params, std::int64_t, std::int64_t cols) {
   SPARING_TRY(const IntGroupSpec spec, spec_of(params, cols));
   return std::vector<CodecSpec>{spec};
-}
-
-bool corrects(const Params& params) {
-  return params.real("correct") > 0;
 }
 
 TransformKind transform(const Params& params) {
@@ -88,15 +85,12 @@ double sum(const std::vector<double>& values) {
 }
 
 Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
-  SPARING_CHECK_OK(check_problem("gptq", problem));
   SPARING_TRY(const IntGroupSpec spec, spec_of(params, problem.cols));
-  if (!problem.statistics)
-    return usage_error("[gptq] " + problem.site + " has no calibration statistics: code it with rtn, or calibrate");
   const std::int64_t rows = problem.rows, cols = problem.cols;
   ThreadPool pool(problem.threads);
   const double damping = params.real("damping");
-  SPARING_TRY(const std::shared_ptr<const math::Metric> as_given,
-              math::metric_of(*problem.statistics, {.damping = damping, .descending = params.flag("act_order")}, pool));
+  SPARING_TRY(const SharedMetric as_given,
+              metric_at("gptq", problem, {.damping = damping, .descending = params.flag("act_order")}, pool));
   SiteResult result;
   result.weight.rows = rows;
   result.weight.cols = cols;

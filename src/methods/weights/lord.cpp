@@ -1,16 +1,13 @@
 // LoRD (arXiv:2309.14021): each weight becomes two thin ones, cut along the principal components of its outputs.
 
 #include "methods/low_rank.h"
+#include "methods/second_order.h"
 
 namespace sparing {
 namespace {
 
 Result<std::vector<CodecSpec>> codings(const Params& params, std::int64_t rows, std::int64_t cols) {
   return factors_only_codings("lord", params, rows, cols);
-}
-
-bool corrects(const Params& params) {
-  return params.real("correct") > 0;
 }
 
 Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {

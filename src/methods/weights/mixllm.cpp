@@ -11,6 +11,7 @@
 #include "methods/int_grid.h"
 #include "methods/low_rank.h"
 #include "methods/second_order.h"
+#include "methods/site.h"
 #include "tensor/half.h"
 
 namespace sparing {
@@ -61,9 +62,6 @@ Result<std::vector<CodecSpec>> codings(const Params& params, std::int64_t rows, 
   return terms;
 }
 
-bool corrects(const Params& params) {
-  return params.real("correct") > 0;
-}
 bool weighs_outputs(const Params& params) {
   return params.real("share") > 0 || params.integer("rows") > 0;
 }
@@ -131,14 +129,11 @@ Result<Term> split(const math::IntGrid& high, const std::vector<std::uint32_t>& 
 }
 
 Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
-  SPARING_CHECK_OK(check_problem("mixllm", problem));
   const std::int64_t rows = problem.rows, cols = problem.cols;
   SPARING_TRY(const IntGroupSpec spec, base_spec(params, cols));
-  SPARING_CHECK_OK(check_statistics("mixllm", problem));
   ThreadPool pool(problem.threads);
   const double damping = params.real("damping");
-  SPARING_TRY(const std::shared_ptr<const math::Metric> metric,
-              math::metric_of(*problem.statistics, {.damping = damping, .descending = true}, pool));
+  SPARING_TRY(const SharedMetric metric, metric_at("mixllm", problem, {.damping = damping}, pool));
   const std::vector<float> target = corrected_weight(problem, *metric, params.real("correct"), pool);
   const SecondOrderOptions options{.spec = spec, .clip = int_grid_clip(params), .refine = params.integer("refine")};
   const SecondOrderCoding base = code_second_order(target, rows, *metric, options, pool);
@@ -161,7 +156,7 @@ Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
   } else {
     result.weight.terms = {std::move(base_term)};
   }
-  result.report = report_on(result.weight, problem, target, *metric, pool);
+  result.report = report_on_target(result.weight, problem, target, *metric, pool);
   result.report.note = second_order_note(*metric, damping, base.rows_rounded);
   return result;
 }

@@ -6,7 +6,7 @@
 
 #include "lab/math/table_grid.h"
 #include "methods/input_basis.h"
-#include "methods/int_grid.h"
+#include "methods/site.h"
 
 namespace sparing {
 namespace {
@@ -31,22 +31,18 @@ std::vector<float> power_table(int bits, bool symmetric, double exponent, bool i
   return table;
 }
 
-LutGroupSpec spec_with(const Params& params, std::int64_t cols, double exponent) {
+LutGroupSpec spec_with(const Params& params, std::int32_t group, double exponent) {
   LutGroupSpec spec;
   spec.bits = static_cast<std::int32_t>(params.integer("bits"));
-  const std::int64_t group = params.integer("group");
-  spec.groups.group = static_cast<std::int32_t>(group == 0 ? cols : group);
+  spec.groups.group = group;
   spec.table = power_table(spec.bits, params.choice("form") == "symmetric", exponent, params.choice("table") == "int8");
   return spec;
 }
 
 Result<LutGroupSpec> spec_of(const Params& params, std::int64_t cols) {
-  const std::int64_t group = params.integer("group");
-  if (group > cols)
-    return usage_error("[nupes] group=" + std::to_string(group) + " is wider than a row of " + std::to_string(cols) +
-                       " inputs: use at most that, or 0 for the whole row");
+  SPARING_TRY(const std::int32_t group, group_inputs("nupes", params, cols));
   const double exponent = params.real("exponent");
-  return spec_with(params, cols, exponent > 0 ? exponent : kUsualExponent);
+  return spec_with(params, group, exponent > 0 ? exponent : kUsualExponent);
 }
 
 Result<std::vector<CodecSpec>> codings(const Params& params, std::int64_t, std::int64_t cols) {
@@ -62,7 +58,7 @@ bool detects(const Params& params) {
 Result<std::optional<std::vector<std::pair<std::string, std::string>>>> detect(const SiteProblem& problem,
                                                                                const Params& params) {
   SPARING_CHECK_OK(check_problem("nupes", problem));
-  SPARING_CHECK_OK(spec_of(params, problem.cols));
+  SPARING_TRY(const LutGroupSpec usual, spec_of(params, problem.cols));
   const std::int64_t stride = std::max<std::int64_t>(1, problem.rows / kSampledRows);
   std::vector<float> rows;
   for (std::int64_t r = 0; r < problem.rows; r += stride)
@@ -71,7 +67,7 @@ Result<std::optional<std::vector<std::pair<std::string, std::string>>>> detect(c
   double best = kUsualExponent, least = HUGE_VAL;
   for (int i = 0; i < kExponents; ++i) {
     const double exponent = kLeastExponent + kExponentStep * i;
-    math::TableGrid grid(spec_with(params, problem.cols, exponent),
+    math::TableGrid grid(spec_with(params, usual.groups.group, exponent),
                          static_cast<std::int64_t>(rows.size()) / problem.cols, problem.cols);
     grid.round(rows, pool);
     const double error = relative_error(rows, grid.decoded());

@@ -2,12 +2,11 @@
 // (after AQLM, arXiv:2401.06118, and GPTVQ, arXiv:2402.15319), then trained on the block's outputs: books and scales by
 // gradients, and a few codes at a time.
 
-#include "lab/math/vq_coding.h"
 #include "lab/math/vq_training.h"
 #include "methods/block_training.h"
 #include "methods/input_basis.h"
-#include "methods/int_grid.h"
-#include "methods/second_order.h"
+#include "methods/site.h"
+#include "methods/vq_start.h"
 
 namespace sparing {
 namespace {
@@ -22,14 +21,10 @@ Result<VqAdditiveSpec> spec_of(const Params& params, std::int64_t cols) {
     return refuse("bits=" + std::to_string(params.integer("bits")) + " with vector=8 needs " +
                   std::to_string(spec.books) + " books, and there are at most 2: use vector=4");
   spec.bits = bits / spec.books;
-  const std::int64_t group = params.integer("group");
-  if (group > cols)
-    return refuse("group=" + std::to_string(group) + " is wider than a row of " + std::to_string(cols) +
-                  " inputs: use at most that, or 0 for the whole row");
-  if (group % spec.vector != 0)
+  SPARING_TRY(spec.groups.group, group_inputs("pv-tuning", params, cols));
+  if (const std::int64_t group = params.integer("group"); group % spec.vector != 0)
     return refuse("group=" + std::to_string(group) + " cuts a vector: use a multiple of " +
                   std::to_string(spec.vector));
-  spec.groups.group = static_cast<std::int32_t>(group == 0 ? cols : group);
   return spec;
 }
 
@@ -38,57 +33,30 @@ Result<std::vector<CodecSpec>> codings(const Params& params, std::int64_t, std::
   return std::vector<CodecSpec>{spec};
 }
 
-bool from_nearest(const Params& params) {
-  return params.choice("start") == "nearest";
-}
-
-bool corrects(const Params& params) {
-  return params.real("correct") > 0 && !from_nearest(params);
-}
-
 Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
-  SPARING_CHECK_OK(check_problem("pv-tuning", problem));
   SPARING_TRY(const VqAdditiveSpec spec, spec_of(params, problem.cols));
-  if (!problem.statistics)
-    return usage_error("[pv-tuning] " + problem.site +
-                       " has no calibration statistics: code it with rtn, or calibrate");
-  const std::int64_t rows = problem.rows, cols = problem.cols;
   ThreadPool pool(problem.threads);
-  const double damping = params.real("damping");
-  SPARING_TRY(const math::Metric metric,
-              math::make_metric(problem.statistics->second_moment, cols,
-                                {.damping = damping, .descending = true, .run = spec.vector}, pool));
-  SiteResult result;
   const int beam = static_cast<int>(params.integer("beam"));
-  const std::vector<float> target = from_nearest(params)
-                                        ? std::vector<float>(problem.weight.begin(), problem.weight.end())
-                                        : corrected_weight(problem, metric, params.real("correct"), pool);
-  std::vector<float> decoded;
-  math::VqGrid grid = math::code_vq(
-      target, rows, spec, metric,
-      {.feedback = !from_nearest(params), .refine = params.integer("refine"), .beam = beam, .seed = problem.seed},
-      decoded, pool);
-  result.report.note = second_order_note(metric, damping, 0);
+  SPARING_TRY(VqStart start, vq_start("pv-tuning", problem, spec, params, beam, pool));
   const std::int64_t steps = params.integer("steps");
   const auto trainable = std::make_shared<math::VqTraining>(
-      std::move(grid), metric,
+      std::move(start.grid), *start.metric,
       math::VqTrainingOptions{.weight_rate = first_rate(params.real("reach"), steps),
                               .book_rate = first_rate(params.real("book_reach"), steps),
                               .scale_rate = first_rate(params.real("scale_reach"), steps),
                               .most_changes = params.real("max_change"),
                               .forgets = params.real("forgets"),
                               .beam = beam});
+  SiteResult result;
   SPARING_TRY(result.weight, trainable->code());
+  result.report = std::move(start.report);
   if (steps > 0) result.trainable = trainable;
-  result.report.weight_error = relative_error(problem.weight, decoded);
-  result.report.output_error =
-      math::relative_output_error(problem.weight, decoded, rows, cols, problem.statistics->second_moment, pool);
   return result;
 }
 
 std::vector<ParamSpec> parameters() {
   using Type = ParamSpec::Type;
-  std::vector<ParamSpec> params = {
+  std::vector<ParamSpec> own = {
       {.name = "bits",
        .type = Type::integer,
        .default_value = 2,
@@ -153,20 +121,9 @@ std::vector<ParamSpec> parameters() {
        .max = 64,
        .choices = {},
        .help = "entries of the first of two books that are tried for a vector"},
-      {.name = "start",
-       .type = Type::choice,
-       .default_value = 0,
-       .min = 0,
-       .max = 1,
-       .choices = {"second_order", "nearest"},
-       .help = "codes to start from: error feedback, refits and coordinate descent, or the nearest to each vector"},
   };
-  for (ParamSpec& p : training_params()) params.push_back(std::move(p));
-  params.push_back(damping_param());
-  params.push_back(correct_param(1));
-  params.push_back(refine_param());
-  params.push_back(basis_param());
-  return params;
+  return vq_params(std::move(own),
+                   "codes to start from: error feedback, refits and coordinate descent, or the nearest to each vector");
 }
 
 }  // namespace
@@ -183,7 +140,7 @@ const Method pv_tuning_method{
     .params = parameters(),
     .codings = codings,
     .transform = basis_transform,
-    .corrects = corrects,
+    .corrects = vq_corrects,
     .apply = in_basis<apply>,
     .schedule = training_schedule,
     .claims =

@@ -6,8 +6,8 @@
 
 #include "codecs/ternary_dict.h"
 #include "lab/math/obq.h"
-#include "methods/int_grid.h"
 #include "methods/second_order.h"
+#include "methods/site.h"
 #include "tensor/half.h"
 
 namespace sparing {
@@ -85,27 +85,19 @@ Result<std::vector<CodecSpec>> codings(const Params& params, std::int64_t rows, 
   return std::vector<CodecSpec>{TernaryDictSpec{.words = static_cast<std::int64_t>(words)}};
 }
 
-bool corrects(const Params& params) {
-  return params.real("correct") > 0;
-}
-
 Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
-  SPARING_CHECK_OK(check_problem("qmoe", problem));
-  if (!problem.statistics)
-    return usage_error("[qmoe] " + problem.site + " has no calibration statistics: code it with rtn, or calibrate");
   const std::int64_t rows = problem.rows, cols = problem.cols;
   ThreadPool pool(problem.threads);
   const double damping = params.real("damping");
-  SPARING_TRY(const math::Metric metric, math::make_metric(problem.statistics->second_moment, cols,
-                                                           {.damping = damping, .descending = true}, pool));
-  const std::vector<float> target = corrected_weight(problem, metric, params.real("correct"), pool);
+  SPARING_TRY(const SharedMetric metric, metric_at("qmoe", problem, {.damping = damping}, pool));
+  const std::vector<float> target = corrected_weight(problem, *metric, params.real("correct"), pool);
   TernaryGrid grid(rows, cols, params.choice("levels") == "mse");
   std::vector<float> decoded(target.size());
   const bool round = params.choice("codes") == "nearest";
   pool.parallel_for(rows, 1, [&](std::int64_t first, std::int64_t last, int) {
     for (std::int64_t r = first; r < last; ++r) {
       grid.fit(r, 0, std::span(target).subspan(static_cast<std::size_t>(r * cols), static_cast<std::size_t>(cols)),
-               metric.diagonal);
+               metric->diagonal);
       for (std::int64_t c = 0; c < cols && round; ++c) {
         const auto i = static_cast<std::size_t>(r * cols + c);
         decoded[i] = grid.code(r, c, target[i]);
@@ -113,23 +105,21 @@ Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
     }
   });
   if (!round) {
-    math::code_with_feedback(target, rows, metric, {}, grid, decoded, pool);
+    math::code_with_feedback(target, rows, *metric, {}, grid, decoded, pool);
     if (const std::int64_t sweeps = params.integer("refine"); sweeps > 0)
-      math::descend(target, rows, metric, static_cast<int>(sweeps), grid, decoded, pool);
+      math::descend(target, rows, *metric, static_cast<int>(sweeps), grid, decoded, pool);
   }
   SiteResult result;
   result.weight.rows = rows;
   result.weight.cols = cols;
   SPARING_TRY(Term term, grid.pack());
   result.weight.terms.push_back(std::move(term));
-  result.report.note = second_order_note(metric, damping, 0);
+  result.report = report_on(problem, decoded, pool);
+  result.report.note = second_order_note(*metric, damping, 0);
   const double weights = static_cast<double>(rows) * static_cast<double>(cols);
   result.report.note += (result.report.note.empty() ? "" : ", ") +
                         std::to_string(static_cast<int>(100.0 * static_cast<double>(grid.zeros()) / weights + 0.5)) +
                         " % zeros";
-  result.report.weight_error = relative_error(problem.weight, decoded);
-  result.report.output_error =
-      math::relative_output_error(problem.weight, decoded, rows, cols, problem.statistics->second_moment, pool);
   return result;
 }
 

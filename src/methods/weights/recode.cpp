@@ -10,6 +10,7 @@
 
 #include "lab/math/recover_grid.h"
 #include "methods/int_grid.h"
+#include "methods/site.h"
 #include "tensor/half.h"
 
 namespace sparing {

@@ -2,6 +2,7 @@
 
 #include "methods/input_basis.h"
 #include "methods/int_grid.h"
+#include "methods/site.h"
 
 namespace sparing {
 namespace {

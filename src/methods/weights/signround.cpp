@@ -6,6 +6,7 @@
 #include "methods/input_basis.h"
 #include "methods/int_grid.h"
 #include "methods/second_order.h"
+#include "methods/site.h"
 
 namespace sparing {
 namespace {
@@ -19,38 +20,34 @@ bool from_rounding(const Params& params) {
   return params.choice("start") == "rtn";
 }
 
-bool corrects(const Params& params) {
-  return params.real("correct") > 0 && !from_rounding(params);
+bool corrects_start(const Params& params) {
+  return corrects(params) && !from_rounding(params);
 }
 
 Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
-  SPARING_CHECK_OK(check_problem("signround", problem));
   SPARING_TRY(const IntGroupSpec spec, int_grid_spec("signround", params, problem.cols));
-  if (!problem.statistics)
-    return usage_error("[signround] " + problem.site +
-                       " has no calibration statistics: code it with rtn, or calibrate");
   const std::int64_t rows = problem.rows, cols = problem.cols;
   ThreadPool pool(problem.threads);
   const double damping = params.real("damping");
-  SPARING_TRY(const math::Metric metric, math::make_metric(problem.statistics->second_moment, cols,
-                                                           {.damping = damping, .descending = true}, pool));
+  SPARING_TRY(const SharedMetric metric, metric_at("signround", problem, {.damping = damping}, pool));
   SiteResult result;
+  std::string note;
   const math::Clip clip = int_grid_clip(params);
   std::vector<float> target(problem.weight.begin(), problem.weight.end());
   math::IntGrid start(spec, rows, cols, clip);
   if (from_rounding(params)) {
-    math::round_to_nearest(start, target, metric.diagonal, pool);
+    math::round_to_nearest(start, target, metric->diagonal, pool);
   } else {
-    target = corrected_weight(problem, metric, params.real("correct"), pool);
-    SecondOrderCoding coding =
-        code_second_order(target, rows, metric, {.spec = spec, .clip = clip, .refine = params.integer("refine")}, pool);
+    target = corrected_weight(problem, *metric, params.real("correct"), pool);
+    SecondOrderCoding coding = code_second_order(
+        target, rows, *metric, {.spec = spec, .clip = clip, .refine = params.integer("refine")}, pool);
     start = std::move(coding.grid.base());
-    result.report.note = second_order_note(metric, damping, coding.rows_rounded);
+    note = second_order_note(*metric, damping, coding.rows_rounded);
   }
   const std::vector<float> decoded = decoded_values(start);
   const std::int64_t steps = params.integer("steps");
   const auto trainable = std::make_shared<math::LearnedRounding>(
-      std::move(start), target, metric.diagonal,
+      std::move(start), target, metric->diagonal,
       math::LearnedRoundingOptions{.moves = params.choice("moves") == "size"
                                                 ? math::LearnedRoundingOptions::Moves::size
                                                 : math::LearnedRoundingOptions::Moves::sign,
@@ -58,9 +55,8 @@ Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
                                    .scale_rate = first_rate(params.real("scale_reach"), steps)});
   SPARING_TRY(result.weight, trainable->code());
   if (steps > 0) result.trainable = trainable;
-  result.report.weight_error = relative_error(problem.weight, decoded);
-  result.report.output_error =
-      math::relative_output_error(problem.weight, decoded, rows, cols, problem.statistics->second_moment, pool);
+  result.report = report_on(problem, decoded, pool);
+  result.report.note = std::move(note);
   return result;
 }
 
@@ -116,7 +112,7 @@ const Method signround_method{
     .params = parameters(),
     .codings = codings,
     .transform = basis_transform,
-    .corrects = corrects,
+    .corrects = corrects_start,
     .apply = in_basis<apply>,
     .guides = guided,
     .schedule = training_schedule,

@@ -6,24 +6,20 @@
 #include "base/checked.h"
 #include "codecs/csr.h"
 #include "methods/input_basis.h"
-#include "methods/int_grid.h"
 #include "methods/second_order.h"
+#include "methods/site.h"
 
 namespace sparing {
 namespace {
 
 Result<IntGroupSpec> grid_spec(const Params& params, std::int64_t cols) {
-  const std::int64_t group = params.integer("group"), offset = params.integer("scale_offset"),
-                     bits = params.integer("scale_bits");
-  if (group > cols)
-    return usage_error("[spqr] group=" + std::to_string(group) + " is wider than a row of " + std::to_string(cols) +
-                       " inputs: use at most that, or 0 for the whole row");
+  const std::int64_t offset = params.integer("scale_offset"), bits = params.integer("scale_bits");
   if (offset != 0 && offset < (1 << bits))
     return usage_error("[spqr] scale_offset=" + std::to_string(offset) +
                        ": 0, or at least 2^scale_bits = " + std::to_string(1 << bits));
   IntGroupSpec spec;
   spec.bits = static_cast<std::int32_t>(params.integer("bits"));
-  spec.groups.group = static_cast<std::int32_t>(group == 0 ? cols : group);
+  SPARING_TRY(spec.groups.group, group_inputs("spqr", params, cols));
   spec.groups.scale = ScaleKind::coded;
   spec.groups.scale_bits = static_cast<std::int32_t>(bits);
   spec.groups.scale_offset = static_cast<std::int32_t>(offset);
@@ -46,10 +42,6 @@ Result<std::vector<CodecSpec>> codings(const Params& params, std::int64_t rows, 
   return terms;
 }
 
-bool corrects(const Params& params) {
-  return params.real("correct") > 0;
-}
-
 Result<Term> pack_outliers(const SiteProblem& problem, const math::Outliers& places,
                            const std::vector<std::uint16_t>& rests) {
   for (std::size_t i = 0; i < rests.size(); ++i)
@@ -60,21 +52,17 @@ Result<Term> pack_outliers(const SiteProblem& problem, const math::Outliers& pla
 }
 
 Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
-  SPARING_CHECK_OK(check_problem("spqr", problem));
   SPARING_TRY(const IntGroupSpec spec, grid_spec(params, problem.cols));
-  if (!problem.statistics)
-    return usage_error("[spqr] " + problem.site + " has no calibration statistics: code it with rtn, or calibrate");
   const std::int64_t rows = problem.rows, cols = problem.cols;
   ThreadPool pool(problem.threads);
   const double damping = params.real("damping");
-  SPARING_TRY(const math::Metric metric, math::make_metric(problem.statistics->second_moment, cols,
-                                                           {.damping = damping, .descending = true}, pool));
-  const std::vector<float> target = corrected_weight(problem, metric, params.real("correct"), pool);
+  SPARING_TRY(const SharedMetric metric, metric_at("spqr", problem, {.damping = damping}, pool));
+  const std::vector<float> target = corrected_weight(problem, *metric, params.real("correct"), pool);
   SecondOrderOptions options{.spec = spec, .clip = math::Clip::mse, .refine = params.integer("refine")};
   if (const std::int64_t count = outliers_of(params, rows, cols); count > 0)
     options.outliers = std::make_shared<const math::Outliers>(
-        math::choose_outliers(target, rows, metric, spec.groups.group, spec.bits, count, pool));
-  const SecondOrderCoding coding = code_second_order(target, rows, metric, options, pool);
+        math::choose_outliers(target, rows, *metric, spec.groups.group, spec.bits, count, pool));
+  const SecondOrderCoding coding = code_second_order(target, rows, *metric, options, pool);
   SiteResult result;
   result.weight.rows = rows;
   result.weight.cols = cols;
@@ -84,10 +72,8 @@ Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
     SPARING_TRY(Term outliers, pack_outliers(problem, *options.outliers, coding.grid.rests()));
     result.weight.terms.push_back(std::move(outliers));
   }
-  result.report.note = second_order_note(metric, damping, coding.rows_rounded);
-  result.report.weight_error = relative_error(problem.weight, coding.decoded);
-  result.report.output_error =
-      math::relative_output_error(problem.weight, coding.decoded, rows, cols, problem.statistics->second_moment, pool);
+  result.report = report_on(problem, coding.decoded, pool);
+  result.report.note = second_order_note(*metric, damping, coding.rows_rounded);
   return result;
 }
 

@@ -9,7 +9,7 @@
 
 #include "codecs/int_group.h"
 #include "methods/input_basis.h"
-#include "methods/int_grid.h"
+#include "methods/site.h"
 #include "tensor/half.h"
 
 namespace sparing {
@@ -41,13 +41,8 @@ bool is_int8(const Params& params) {
 }
 
 Result<GroupSpec> groups_of(const Params& params, std::int64_t cols) {
-  const std::int64_t group = params.integer("group");
-  if (group > cols) {
-    return usage_error("[table] group=" + std::to_string(group) + " is wider than a row of " + std::to_string(cols) +
-                       " inputs: use at most that, or 0 for the whole row");
-  }
   GroupSpec groups;
-  groups.group = static_cast<std::int32_t>(group == 0 ? cols : group);
+  SPARING_TRY(groups.group, group_inputs("table", params, cols));
   if (params.choice("scale") == "coded8") {
     groups.scale = ScaleKind::coded;
     groups.scale_bits = 8;
