@@ -27,6 +27,18 @@ class Run {
   KMeans run() {
     result_.codes.resize(static_cast<std::size_t>(count_));
     errors_.assign(static_cast<std::size_t>(count_), 0.0f);
+    if (dim_ == 1) {
+      result_.centres = scalar_centres(points_, weights_, options_.clusters);
+      assign();
+    } else {
+      descend();
+    }
+    result_.loss = std::accumulate(errors_.begin(), errors_.end(), 0.0);
+    return std::move(result_);
+  }
+
+ private:
+  void descend() {
     seed();
     assign();
     for (std::int64_t i = 0; i < options_.iterations; ++i) {
@@ -35,12 +47,8 @@ class Run {
       assign();
       if (result_.centres == before) break;
     }
-    if (dim_ == 1) ascend();
-    result_.loss = std::accumulate(errors_.begin(), errors_.end(), 0.0);
-    return std::move(result_);
   }
 
- private:
   const float* point(std::int64_t i) const { return points_.data() + i * dim_; }
   const float* weight(std::int64_t i) const { return weights_.empty() ? nullptr : weights_.data() + i * dim_; }
   float error(std::int64_t i, const float* centre) const {
@@ -116,20 +124,6 @@ class Run {
         if (mass[at] > 0) centre[j] = static_cast<float>(sum[at] / mass[at]);
       }
     }
-  }
-
-  void ascend() {
-    std::vector<std::uint8_t> order(result_.centres.size()), place(order.size());
-    std::iota(order.begin(), order.end(), std::uint8_t{0});
-    std::stable_sort(order.begin(), order.end(),
-                     [&](std::uint8_t a, std::uint8_t b) { return result_.centres[a] < result_.centres[b]; });
-    std::vector<float> sorted;
-    for (std::size_t k = 0; k < order.size(); ++k) {
-      place[order[k]] = static_cast<std::uint8_t>(k);
-      sorted.push_back(result_.centres[order[k]]);
-    }
-    for (std::uint8_t& code : result_.codes) code = place[code];
-    result_.centres = std::move(sorted);
   }
 
   std::span<const float> points_, weights_;

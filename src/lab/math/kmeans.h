@@ -12,7 +12,7 @@ namespace sparing::math {
 
 struct KMeansOptions {
   std::int64_t clusters = 16;    ///< 1 to 256
-  std::int64_t iterations = 20;  ///< of Lloyd's, at most; ends earlier where nothing moves
+  std::int64_t iterations = 20;  ///< of Lloyd's for vectors, at most; ends earlier where nothing moves
   std::uint64_t seed = 0;
 };
 
@@ -22,12 +22,16 @@ struct KMeans {
   double loss = 0;                  ///< sum of weight * (point - centre)^2
 };
 
-/// points [count, dim], at least one, finite; dim 1 to 8; weights [count, dim], not negative, or empty: all 1. Starts
-/// from centres drawn with a probability that grows with a point's weighted squared distance to those drawn before
-/// (k-means++, Arthur and Vassilvitskii, 2007); a centre without points goes to the point of the largest error. Fewer
-/// distinct points than clusters leave doubles. Bits depend on the seed alone.
+/// points [count, dim], at least one, finite; dim 1 to 8; weights [count, dim], not negative, or empty: all 1. Scalars
+/// are clustered with the least loss there is, whatever the seed. Vectors start from centres drawn with a probability
+/// that grows with a point's weighted squared distance to those drawn before (k-means++, Arthur and Vassilvitskii,
+/// 2007); a centre without points goes to the point of the largest error. Fewer distinct points than clusters leave
+/// doubles. Bits depend on the seed alone.
 KMeans k_means(std::span<const float> points, std::int64_t dim, std::span<const float> weights,
                const KMeansOptions& options, ThreadPool& pool);
+
+/// The scalars' centres, ascending; time grows with clusters * count * log(count).
+std::vector<float> scalar_centres(std::span<const float> points, std::span<const float> weights, std::int64_t clusters);
 
 /// Centres ready for nearest-neighbour searches under weights that differ from point to point.
 class WeightedNearest {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/rng.h"
@@ -21,6 +22,52 @@ TEST(KMeans, ScalarsByHand) {
   const KMeans weighted = k_means(points, 1, std::vector<float>{3, 1, 1, 1}, {.clusters = 2}, pool);
   EXPECT_EQ(weighted.centres, (std::vector<float>{0.5f, 10.75f}));
   EXPECT_DOUBLE_EQ(weighted.loss, 0.5 + 3 * 0.0625 + 0.5625);
+}
+
+/// The least loss of sorted points over all ways to cut them into runs.
+double least_loss(const std::vector<std::pair<float, float>>& sorted, std::size_t from, int clusters) {
+  const auto loss_of = [&](std::size_t to) {
+    double w = 0, wx = 0, loss = 0;
+    for (std::size_t i = from; i < to; ++i)
+      w += sorted[i].second, wx += static_cast<double>(sorted[i].second) * sorted[i].first;
+    for (std::size_t i = from; i < to && w > 0; ++i) loss += sorted[i].second * std::pow(sorted[i].first - wx / w, 2);
+    return loss;
+  };
+  if (clusters == 1) return loss_of(sorted.size());
+  double least = HUGE_VAL;
+  for (std::size_t to = from; to <= sorted.size(); ++to)
+    least = std::min(least, loss_of(to) + least_loss(sorted, to, clusters - 1));
+  return least;
+}
+
+TEST(KMeans, ScalarsHaveTheLeastLossOfAllCuts) {
+  ThreadPool pool(1);
+  for (std::uint64_t seed = 0; seed < 60; ++seed) {
+    Rng rng(seed);
+    std::vector<float> points, weights;
+    std::vector<std::pair<float, float>> sorted;
+    for (std::uint64_t i = 0; i < 3 + seed % 12; ++i) {
+      points.push_back(static_cast<float>(seed % 3 == 0 ? std::round(2 * rng.normal()) : rng.normal() - 100));
+      weights.push_back(static_cast<float>(seed % 2 == 0 ? std::exp(3 * rng.normal()) : std::max(0.0, rng.normal())));
+      sorted.emplace_back(points.back(), weights.back());
+    }
+    std::sort(sorted.begin(), sorted.end());
+    for (const int clusters : {1, 2, 4}) {
+      const KMeans found = k_means(points, 1, weights, {.clusters = clusters, .seed = seed}, pool);
+      const double least = least_loss(sorted, 0, clusters);
+      EXPECT_NEAR(found.loss, least, 1e-5 * (1 + least)) << "seed " << seed << ", " << clusters << " clusters";
+      EXPECT_TRUE(std::is_sorted(found.centres.begin(), found.centres.end()));
+    }
+  }
+}
+
+// Points without weight take no cluster from those that have one, and fewer points than clusters leave doubles.
+TEST(KMeans, ScalarsWithoutWeightAndFewerThanClusters) {
+  ThreadPool pool(1);
+  const std::vector<float> points = {0, 5, 1, 9}, none(4);
+  EXPECT_EQ(k_means(points, 1, std::vector<float>{1, 0, 1, 0}, {.clusters = 2}, pool).loss, 0.0);
+  EXPECT_EQ(k_means(points, 1, none, {.clusters = 2}, pool).loss, 0.0);
+  EXPECT_EQ(k_means(points, 1, {}, {.clusters = 6}, pool).centres, (std::vector<float>{0, 1, 5, 9, 9, 9}));
 }
 
 // Each coordinate counts by its own weight: the second of the first point does not count at all.
