@@ -165,7 +165,8 @@ void TableTraining::step(std::span<const float> gradient, double left, ThreadPoo
                  share = options_.scale_rate * left * std::copysign(1.0, grid_.scales()[i]) * move;
     grid_.scales()[i] *= static_cast<float>(1 - std::clamp(share, -0.5, 0.5));
   }
-  grid_.freeze();
+  const float units = grid_.freeze();
+  for (float& offset : offsets_) offset *= units;
   assign(pool);
 }
 

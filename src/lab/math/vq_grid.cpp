@@ -44,14 +44,19 @@ float VqGrid::excess() const {
   return most;
 }
 
-void VqGrid::freeze() {
+float VqGrid::freeze() {
   if (excess() > 1) return normalise();
+  round();
+  return 1;
+}
+
+void VqGrid::round() {
   for (std::size_t i = 0; i < books_.size(); ++i)
     stored_books_[i] = std::clamp(std::nearbyint(books_[i]), -128.f, 127.f);
   for (std::size_t i = 0; i < scales_.size(); ++i) stored_scales_[i] = f16_to_f32(f32_to_f16(scales_[i]));
 }
 
-void VqGrid::normalise() {
+float VqGrid::normalise() {
   float most = 0;
   for (std::int64_t j = 0; j < spec_.vector; ++j) {
     float sum = 0;
@@ -63,14 +68,13 @@ void VqGrid::normalise() {
     }
     most = std::max(most, sum);
   }
-  if (most > 0 && std::isfinite(most)) {
-    const float factor = kRoomy / most;
+  const float factor = most > 0 && std::isfinite(most) ? kRoomy / most : 1.0f;
+  if (factor != 1) {
     for (float& v : books_) v *= factor;
     for (float& s : scales_) s /= factor;
   }
-  for (std::size_t i = 0; i < books_.size(); ++i)
-    stored_books_[i] = std::clamp(std::nearbyint(books_[i]), -128.f, 127.f);
-  for (std::size_t i = 0; i < scales_.size(); ++i) stored_scales_[i] = f16_to_f32(f32_to_f16(scales_[i]));
+  round();
+  return factor;
 }
 
 void VqGrid::sum(std::int64_t row, std::int64_t vector, float* out) const {

@@ -40,10 +40,10 @@ class VqGrid {
   std::span<float> scales() { return scales_; }
 
   /// Rounds the masters to what is stored. Where the books' sums would leave a byte, books shrink and scales grow
-  /// first.
-  void freeze();
+  /// first: returns the factor that books were multiplied by, 1 where they were not.
+  float freeze();
   /// Spreads the books over most of a byte's range, then freezes. Books of zeros stay.
-  void normalise();
+  float normalise();
 
   /// As stored. All that follows speaks of the state that was frozen last and the codes as they are.
   const float* entry(std::int64_t book, std::int64_t code) const {
@@ -62,6 +62,7 @@ class VqGrid {
 
  private:
   float excess() const;
+  void round();
 
   VqAdditiveSpec spec_;
   std::int64_t rows_, cols_, vectors_, groups_;
