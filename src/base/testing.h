@@ -4,9 +4,13 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <cstdio>
 #include <filesystem>
 #include <string>
+#include <vector>
+
+#include "base/rng.h"
 
 namespace sparing::testkit {
 
@@ -30,6 +34,17 @@ class TemporaryFolder {
  private:
   std::filesystem::path path_;
 };
+
+/// Gaussian numbers of this standard deviation.
+inline std::vector<float> normals(std::int64_t count, Rng& rng, double size = 1) {
+  std::vector<float> values(static_cast<std::size_t>(count));
+  for (float& v : values) v = static_cast<float>(size * rng.normal());
+  return values;
+}
+inline std::vector<float> normals(std::int64_t count, std::uint64_t seed, double size = 1) {
+  Rng rng(seed);
+  return normals(count, rng, size);
+}
 
 /// Points file descriptor 2 at another one while it lives.
 class RedirectStderr {

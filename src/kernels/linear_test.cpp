@@ -8,6 +8,7 @@
 #include <cstring>
 #include <limits>
 
+#include "base/testing.h"
 #include "codecs/random_weights.h"
 #include "codecs/transform.h"
 #include "kernels/isa.h"
@@ -34,12 +35,7 @@ CodedWeight weight_of(std::int64_t rows, std::int64_t cols, std::vector<Term> te
   return w;
 }
 
-std::vector<float> random_floats(std::int64_t n, std::uint64_t seed, double size = 1) {
-  Rng rng(seed);
-  std::vector<float> x(static_cast<std::size_t>(n));
-  for (auto& v : x) v = static_cast<float>(rng.normal() * size);
-  return x;
-}
+using testkit::normals;
 
 std::vector<float> multiply(const CodedWeight& w, Precision precision, const std::vector<float>& x, std::int64_t tokens,
                             const std::vector<float>& bias, ThreadPool& pool) {
@@ -102,7 +98,7 @@ TEST(Reference, AgreesWithDoublesOverTheDecodedWeights) {
   const WithIsa isa(Isa::reference);
   ThreadPool pool(1);
   const std::int64_t rows = 18, cols = 211, tokens = 2;
-  const auto x = random_floats(tokens * cols, 1), bias = random_floats(rows, 2);
+  const auto x = normals(tokens * cols, 1), bias = normals(rows, 2);
   std::vector<Term> bases;
   for (const auto& spec : int_group_zoo()) bases.push_back(random_term(spec, rows, cols, 3));
   bases.push_back(random_term(LutGroupSpec{2, {.group = 32}, {-127, -3, 8, 127}}, rows, cols, 4));
@@ -139,7 +135,7 @@ TEST(Reference, AgreesWithDoublesOverTheDecodedWeights) {
 TEST(Quantise, TiesExtremesAndNonFinite) {
   for (const Isa isa : available_isas()) {
     const KernelSet& set = kernels_of(isa);
-    std::vector<float> x = random_floats(33 * 19, 5);
+    std::vector<float> x = normals(33 * 19, 5);
     const float inf = std::numeric_limits<float>::infinity();
     for (int i = 0; i < 32; ++i) x[static_cast<std::size_t>(i)] = static_cast<float>(i - 5) + 0.5f;  // 127 * ties
     x[31] = 127.0f;
@@ -176,7 +172,7 @@ TEST(Quantise, TiesExtremesAndNonFinite) {
 TEST(QuantiseWide, EveryIsaGivesTheReferencesCodes) {
   constexpr std::int64_t kCols = 150, kTokens = 19;
   for (const Isa isa : available_isas()) {
-    std::vector<float> x = random_floats(kCols * kTokens, 5);
+    std::vector<float> x = normals(kCols * kTokens, 5);
     for (int i = 0; i < 64; ++i) x[static_cast<std::size_t>(i)] = static_cast<float>(i - 5) + 0.5f;  // ties
     x[149] = 32512.0f;
     x[150 + 149] = std::numeric_limits<float>::infinity();
@@ -230,7 +226,7 @@ struct Shape {
 void expect_all_isas_agree(const Shape& s, const std::vector<Term>& terms, Precision precision, double x_size = 1) {
   static ThreadPool one(1), two(2);
   const CodedWeight w = weight_of(s.rows, s.cols, terms);
-  const auto x = random_floats(s.tokens * s.cols, 17, x_size), bias = random_floats(s.rows, 18);
+  const auto x = normals(s.tokens * s.cols, 17, x_size), bias = normals(s.rows, 18);
   const auto want = [&] {
     const WithIsa isa(Isa::reference);
     return multiply(w, precision, x, s.tokens, bias, one);
@@ -363,7 +359,7 @@ TEST(Reference, RowsAgreeWithDoublesOverTheDecodedWeights) {
   const WithIsa isa(Isa::reference);
   ThreadPool pool(1);
   const std::int64_t rows = 50, cols = 131, tokens = 3;
-  const auto x = random_floats(tokens * cols, 1), bias = random_floats(rows, 2);
+  const auto x = normals(tokens * cols, 1), bias = normals(rows, 2);
   const CodedWeight w =
       weight_of(rows, cols,
                 {random_term(IntGroupSpec{.bits = 3, .groups = {.group = 32}, .zero_offset = 4}, rows, cols, 52),
@@ -408,7 +404,7 @@ TEST(Isas, ExtremeValuesAreBitEqual) {
 TEST(Matmul, SharedInputsTransformsAndStrides) {
   ThreadPool pool(2);
   const std::int64_t cols = 96, tokens = 3, x_stride = 101;
-  const auto x = random_floats(tokens * x_stride, 40);
+  const auto x = normals(tokens * x_stride, 40);
   std::vector<bool> signs(96);
   for (std::size_t i = 0; i < 96; ++i) signs[i] = i % 3 == 0;
   std::vector<CodedWeight> weights;
@@ -461,7 +457,7 @@ TEST(Matmul, RowsMadeOnTheWayAreMadeOnceAndBeforeAnyIsRead) {
   std::vector<Linear> linears;
   for (const auto& w : weights) linears.push_back(*Linear::prepare(w));
   for (const std::int64_t tokens : {1, 3, 40}) {
-    const auto finished = random_floats(tokens * cols, 53);
+    const auto finished = normals(tokens * cols, 53);
     std::vector<float> x(finished.size(), std::nanf(""));
     std::vector<std::atomic<int>> made(static_cast<std::size_t>(tokens));
     auto make = [&](std::int64_t first, std::int64_t last) {

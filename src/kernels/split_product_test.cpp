@@ -6,18 +6,13 @@
 #include <limits>
 #include <vector>
 
-#include "base/rng.h"
+#include "base/testing.h"
 #include "kernels/isa.h"
 
 namespace sparing::kernels {
 namespace {
 
-std::vector<float> random_floats(std::int64_t n, std::uint64_t seed) {
-  Rng rng(seed);
-  std::vector<float> x(static_cast<std::size_t>(n));
-  for (auto& v : x) v = static_cast<float>(rng.normal());
-  return x;
-}
+using testkit::normals;
 
 struct Shape {
   std::int64_t tokens, cols, outputs, x_gap, y_gap;
@@ -31,7 +26,7 @@ TEST(SplitProducts, ComeWithinTheBitsOfTwoHalves) {
   SplitRows x, w;
   for (const Shape& s : kShapes) {
     const std::int64_t x_stride = s.cols + s.x_gap, y_stride = s.outputs + s.y_gap;
-    const std::vector<float> left = random_floats(s.tokens * x_stride, 1), right = random_floats(s.outputs * s.cols, 2);
+    const std::vector<float> left = normals(s.tokens * x_stride, 1), right = normals(s.outputs * s.cols, 2);
     x.set_tokens(left.data(), s.tokens, s.cols, x_stride);  // longer ones before leave nothing behind
     w.set_weights(right.data(), s.outputs, s.cols);
     std::vector<float> y(static_cast<std::size_t>(s.tokens * y_stride), -7.0f);

@@ -2,19 +2,14 @@
 
 #include <gtest/gtest.h>
 
-#include "base/rng.h"
+#include "base/testing.h"
 #include "methods/int_grid.h"
 #include "methods/site.h"
 
 namespace sparing {
 namespace {
 
-std::vector<float> normals(std::int64_t count, std::uint64_t seed) {
-  Rng rng(seed);
-  std::vector<float> values;
-  for (std::int64_t i = 0; i < count; ++i) values.push_back(static_cast<float>(rng.normal()));
-  return values;
-}
+using testkit::normals;
 
 TEST(SecondOrder, BitsDoNotDependOnHowManyRowsAreCodedAtOnce) {
   const std::int64_t rows = 37, cols = 48;

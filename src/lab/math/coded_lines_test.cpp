@@ -5,22 +5,17 @@
 
 #include <gtest/gtest.h>
 
-#include "base/rng.h"
+#include "base/testing.h"
 #include "lab/math/gemm.h"
 #include "lab/math/outliers.h"
 
 namespace sparing::math {
 namespace {
 
-std::vector<float> normals(std::size_t n, std::uint64_t seed) {
-  Rng rng(seed);
-  std::vector<float> values(n);
-  for (float& v : values) v = static_cast<float>(0.05 * rng.normal());
-  return values;
-}
+using testkit::normals;
 
 Metric metric_of(std::int64_t n, std::uint64_t seed) {
-  std::vector<float> x = normals(static_cast<std::size_t>(n * 3 * n), seed);
+  std::vector<float> x = normals(n * 3 * n, seed, 0.05);
   for (std::int64_t t = 0; t < 3 * n; ++t)
     for (std::int64_t j = 1; j < n; ++j)
       x[static_cast<std::size_t>(t * n + j)] += 0.8f * x[static_cast<std::size_t>(t * n + j - 1)];
@@ -58,7 +53,7 @@ double sum(const std::vector<double>& values) {
 }
 
 TEST(CodedLines, DecodeAsTheCodecDoes) {
-  const std::vector<float> weight = normals(6 * 200, 1);
+  const std::vector<float> weight = normals(6 * 200, 1, 0.05);
   ThreadPool pool(1);
   for (const ZeroKind zero : {ZeroKind::constant, ZeroKind::integer, ZeroKind::coded_min})
     for (const auto& [bits, offset] : {std::pair(3, 12), std::pair(3, 0), std::pair(6, 0)})
@@ -80,7 +75,7 @@ TEST(CodedLines, DecodeAsTheCodecDoes) {
 // Scales of one row differ by a factor of two: counting down from 12 they are told apart in 3 bits, counting up they
 // are coarse.
 TEST(CodedLines, AnOffsetServesScalesOfOneSize) {
-  const std::vector<float> weight = normals(16 * 512, 2);
+  const std::vector<float> weight = normals(16 * 512, 2, 0.05);
   ThreadPool pool(1);
   const auto error = [&](int offset) {
     IntGrid grid(spec_of(ZeroKind::coded_min, 3, offset), 16, 512, Clip::mse);
@@ -95,7 +90,7 @@ TEST(CodedLines, AnOffsetServesScalesOfOneSize) {
 
 TEST(CodedLines, DescentLowersTheLossOfRows) {
   const std::int64_t rows = 8, n = 128;
-  const std::vector<float> weight = normals(static_cast<std::size_t>(rows * n), 3);
+  const std::vector<float> weight = normals(rows * n, 3, 0.05);
   const Metric metric = metric_of(n, 4);
   ThreadPool pool(1);
   for (const ZeroKind zero : {ZeroKind::constant, ZeroKind::integer, ZeroKind::coded_min}) {
@@ -113,7 +108,7 @@ TEST(CodedLines, DescentLowersTheLossOfRows) {
 
 TEST(CodedLines, RowsDescendAsTheyWouldAlone) {
   const std::int64_t rows = 600, n = 72, alone = 20;  // more rows than descend together
-  const std::vector<float> weight = normals(static_cast<std::size_t>(rows * n), 9);
+  const std::vector<float> weight = normals(rows * n, 9, 0.05);
   const Metric metric = metric_of(n, 10);
   const auto coded = [&](std::int64_t first, int threads) {
     ThreadPool pool(threads);
@@ -132,7 +127,7 @@ TEST(CodedLines, RowsDescendAsTheyWouldAlone) {
 
 TEST(Outliers, ArePickedWhereTheySpoilTheirGroup) {
   const std::int64_t rows = 3, n = 64;
-  std::vector<float> weight = normals(static_cast<std::size_t>(rows * n), 5);
+  std::vector<float> weight = normals(rows * n, 5, 0.05);
   weight[10] = 1;
   weight[70] = -0.8f;
   weight[190] = 0.9f;
@@ -146,7 +141,7 @@ TEST(Outliers, ArePickedWhereTheySpoilTheirGroup) {
 
 TEST(Outliers, KeepTheirWeightToHalfPrecision) {
   const std::int64_t rows = 3, n = 64;
-  const std::vector<float> weight = normals(static_cast<std::size_t>(rows * n), 7);
+  const std::vector<float> weight = normals(rows * n, 7, 0.05);
   ThreadPool pool(1);
   const auto places = std::make_shared<const Outliers>(choose_outliers(weight, rows, metric_of(n, 8), 16, 3, 20, pool));
   IntGrid fitted(spec_of(ZeroKind::coded_min, 3, 12), rows, n, Clip::mse);

@@ -4,19 +4,14 @@
 
 #include <cmath>
 
-#include "base/rng.h"
+#include "base/testing.h"
 #include "codecs/lowrank.h"
 #include "lab/math/eigen.h"
 
 namespace sparing::math {
 namespace {
 
-std::vector<float> normals(std::int64_t n, std::uint64_t seed) {
-  Rng rng(seed);
-  std::vector<float> v(static_cast<std::size_t>(n));
-  for (float& x : v) x = static_cast<float>(rng.normal());
-  return v;
-}
+using testkit::normals;
 
 std::vector<double> symmetric(std::int64_t n, std::int64_t rank, std::uint64_t seed) {
   const std::vector<float> x = normals(n * rank, seed);

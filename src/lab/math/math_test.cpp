@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "base/rng.h"
+#include "base/testing.h"
 #include "lab/math/cholesky.h"
 #include "lab/math/gemm.h"
 #include "lab/math/obq.h"
@@ -12,16 +12,11 @@
 namespace sparing::math {
 namespace {
 
-std::vector<float> normals(std::size_t n, std::uint64_t seed) {
-  Rng rng(seed);
-  std::vector<float> values(n);
-  for (float& v : values) v = static_cast<float>(rng.normal());
-  return values;
-}
+using testkit::normals;
 
 // sum of x x' over `tokens` correlated rows.
 std::vector<float> moments(std::int64_t n, std::int64_t tokens, std::uint64_t seed) {
-  std::vector<float> x = normals(static_cast<std::size_t>(n * tokens), seed);
+  std::vector<float> x = normals(n * tokens, seed);
   for (std::int64_t t = 0; t < tokens; ++t)
     for (std::int64_t j = 1; j < n; ++j)
       x[static_cast<std::size_t>(t * n + j)] += 0.8f * x[static_cast<std::size_t>(t * n + j - 1)];
@@ -41,7 +36,7 @@ TEST(Simd, EverySetGivesTheSameBits) {
       continue;
     }
     for (const std::int64_t n : {1, 15, 16, 17, 64, 67, 333}) {
-      const auto x = normals(static_cast<std::size_t>(n), 1), y = normals(static_cast<std::size_t>(n), 2);
+      const auto x = normals(n, 1), y = normals(n, 2);
       EXPECT_EQ(set->dot(n, x.data(), y.data()), truth.dot(n, x.data(), y.data())) << name << n;
       auto a = y, b = y;
       set->axpy(n, 0.37f, x.data(), a.data());
@@ -66,8 +61,7 @@ template <class T>
 void compare_gemm(std::int64_t m, std::int64_t n, std::int64_t k, bool a_turned, bool b_turned) {
   SCOPED_TRACE(testing::Message() << m << " x " << n << " x " << k << (a_turned ? " a'" : "")
                                   << (b_turned ? " b'" : ""));
-  const auto random_a = normals(static_cast<std::size_t>(m * k), 3),
-             random_b = normals(static_cast<std::size_t>(k * n), 4);
+  const auto random_a = normals(m * k, 3), random_b = normals(k * n, 4);
   const std::vector<T> a(random_a.begin(), random_a.end()), b(random_b.begin(), random_b.end());
   std::vector<T> c(static_cast<std::size_t>(m * n), T(1));
   const View<T> left = a_turned ? transposed(a.data(), m) : rows_of(a.data(), k),
@@ -104,7 +98,7 @@ TEST(Gemm, MatchesTheDefinition) {
 
 TEST(Gemm, GramIsTheUpperTriangle) {
   const std::int64_t n = 75, tokens = 530;
-  const auto x = normals(static_cast<std::size_t>(n * tokens), 5);
+  const auto x = normals(n * tokens, 5);
   ThreadPool one(1), two(2);
   std::vector<float> whole(static_cast<std::size_t>(n * n)), gram(whole.size());
   gemm<float>(n, n, tokens, 1.0f, transposed(x.data(), n), rows_of(x.data(), n), whole.data(), n, one);
@@ -166,7 +160,7 @@ TEST(Feedback, LossIsBoundedByThePivots) {
   for (const bool descending : {false, true}) {
     const auto metric = make_metric(h, n, {.damping = 0.001, .descending = descending}, pool);
     ASSERT_TRUE(metric.ok());
-    auto weight = normals(static_cast<std::size_t>(rows * n), 8);
+    auto weight = normals(rows * n, 8);
     for (float& w : weight) w *= 5;
     std::vector<float> decoded(weight.size());
     Integers grid;
@@ -184,10 +178,9 @@ TEST(Feedback, LossIsBoundedByThePivots) {
 // The target is the least-squares answer: what is left of the original output is orthogonal to the inputs.
 TEST(Correct, LeavesNothingThatTheInputsCouldExplain) {
   const std::int64_t n = 150, rows = 3, tokens = 450;  // inputs of several blocks
-  const auto x = normals(static_cast<std::size_t>(n * tokens), 9),
-             weight = normals(static_cast<std::size_t>(rows * n), 10);
-  auto x0 = x, joined = normals(static_cast<std::size_t>(rows * tokens), 12);  // r0 - r, [tokens, rows]
-  const auto noise = normals(x.size(), 11);
+  const auto x = normals(n * tokens, 9), weight = normals(rows * n, 10);
+  auto x0 = x, joined = normals(rows * tokens, 12);  // r0 - r, [tokens, rows]
+  const auto noise = normals(n * tokens, 11);
   for (std::size_t i = 0; i < x0.size(); ++i) x0[i] += 0.3f * noise[i];
   std::vector<float> damage(static_cast<std::size_t>(n * n)), residual(static_cast<std::size_t>(rows * n)),
       h(damage.size());

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <numeric>
 
-#include "base/rng.h"
+#include "lab/math/planted_inputs.h"
 #include "lab/math/vq_coding.h"
 #include "lab/math/vq_search.h"
 #include "lab/math/vq_training.h"
@@ -18,20 +18,8 @@ struct Problem {
 
   Problem(std::int64_t r, std::int64_t c, std::uint64_t seed) : rows(r), cols(c) {
     Rng rng(seed);
-    const auto n = static_cast<std::size_t>(cols);
-    for (std::int64_t i = 0; i < rows * cols; ++i) weight.push_back(static_cast<float>(0.05 * rng.normal()));
-    std::vector<double> mix(n * 8), x(n);
-    for (double& m : mix) m = rng.normal();
-    moment.assign(n * n, 0.0f);
-    for (int token = 0; token < 300; ++token) {
-      for (double& v : x) v = 0.3 * rng.normal();
-      for (std::size_t k = 0; k < 8; ++k) {
-        const double z = rng.normal();
-        for (std::size_t j = 0; j < n; ++j) x[j] += z * mix[j * 8 + k];
-      }
-      for (std::size_t i = 0; i < n; ++i)
-        for (std::size_t j = 0; j < n; ++j) moment[i * n + j] += static_cast<float>(x[i] * x[j]);
-    }
+    weight = testing::normals(rows * cols, rng, 0.05);
+    moment = testing::planted_moment(cols, 8, 0.3, 300, rng);
   }
   Metric metric(std::int64_t run, ThreadPool& pool) const {
     return make_metric(moment, cols, {.damping = 0.01, .descending = true, .run = run}, pool).value();

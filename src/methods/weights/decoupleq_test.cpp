@@ -2,30 +2,21 @@
 
 #include <gtest/gtest.h>
 
-#include "base/rng.h"
 #include "base/thread_pool.h"
 #include "codecs/int_group.h"
-#include "methods/method.h"
+#include "methods/planted_site.h"
 
 namespace sparing {
 namespace {
 
-using Given = std::vector<std::pair<std::string, std::string>>;
+using testing::Given;
 
 struct Case {
   std::int64_t rows = 0, cols = 0;
   std::vector<float> weight, moment;
 
   Result<SiteResult> code(const std::string& method, const Given& given, bool with_statistics = true) const {
-    const Method& m = *find_method(method).value();
-    const Statistics statistics{cols, 1000, moment};
-    SiteProblem problem;
-    problem.site = "test";
-    problem.rows = rows;
-    problem.cols = cols;
-    problem.weight = weight;
-    problem.statistics = with_statistics ? &statistics : nullptr;
-    return m.apply(problem, Params::make(m, given).value());
+    return testing::code_site(method, weight, rows, with_statistics ? moment : std::vector<float>{}, given, 1000);
   }
   /// e H e' of each row.
   std::vector<double> losses(const SiteResult& result) const {
@@ -56,20 +47,8 @@ double sum(const std::vector<double>& values) {
 Case planted(std::int64_t rows, std::int64_t cols, std::uint64_t seed) {
   Rng rng(seed);
   Case c{rows, cols, {}, {}};
-  const auto n = static_cast<std::size_t>(cols);
   for (std::int64_t i = 0; i < rows * cols; ++i) c.weight.push_back(static_cast<float>(0.05 * rng.normal() + 0.02));
-  std::vector<double> mix(n * 10), x(n);
-  for (double& m : mix) m = rng.normal();
-  c.moment.assign(n * n, 0.0f);
-  for (int token = 0; token < 3 * static_cast<int>(n); ++token) {
-    for (double& v : x) v = 0.4 * rng.normal();
-    for (std::size_t k = 0; k < 10; ++k) {
-      const double z = rng.normal();
-      for (std::size_t j = 0; j < n; ++j) x[j] += z * mix[j * 10 + k];
-    }
-    for (std::size_t i = 0; i < n; ++i)
-      for (std::size_t j = 0; j < n; ++j) c.moment[i * n + j] += static_cast<float>(x[i] * x[j]);
-  }
+  c.moment = testing::planted_moment(cols, 10, 0.4, 3 * cols, rng);
   return c;
 }
 

@@ -4,28 +4,19 @@
 
 #include <gtest/gtest.h>
 
-#include "base/rng.h"
-#include "methods/method.h"
+#include "methods/planted_site.h"
 
 namespace sparing {
 namespace {
 
-using Given = std::vector<std::pair<std::string, std::string>>;
+using testing::Given;
 
 struct Case {
   std::int64_t rows = 0, cols = 0;
   std::vector<float> weight, moment;
 
   Result<SiteResult> code(const std::string& method, const Given& given, bool with_statistics = true) const {
-    const Method& m = *find_method(method).value();
-    const Statistics statistics{cols, 1000, moment};
-    SiteProblem problem;
-    problem.site = "test";
-    problem.rows = rows;
-    problem.cols = cols;
-    problem.weight = weight;
-    problem.statistics = with_statistics ? &statistics : nullptr;
-    return m.apply(problem, Params::make(m, given).value());
+    return testing::code_site(method, weight, rows, with_statistics ? moment : std::vector<float>{}, given, 1000);
   }
   std::vector<float> decoded(const std::string& method, const Given& given) const {
     const SiteResult result = code(method, given).value();

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "base/rng.h"
+#include "base/testing.h"
 #include "methods/method.h"
 
 namespace sparing {
@@ -27,12 +27,7 @@ std::vector<float> decoded(const SiteResult& result) {
   decode_rows(result.weight, 0, result.weight.rows, values.data());
   return values;
 }
-std::vector<float> normals(std::size_t count, std::uint64_t seed) {
-  Rng rng(seed);
-  std::vector<float> values(count);
-  for (float& v : values) v = static_cast<float>(0.05 * rng.normal());
-  return values;
-}
+using testkit::normals;
 
 // By hand: 3 bits and exponent 1/2 are squares of quarters, -1, -9/16, -4/16, -1/16, 0, 1/16, 4/16, 9/16.
 TEST(Nupes, PointsAreSquaresAtExponentOneHalf) {
@@ -54,7 +49,7 @@ TEST(Nupes, ExponentOneIsTheUniformGrid) {
 
 TEST(Nupes, ASymmetricGridHasOnePointFewer) {
   const SiteResult result =
-      code("nupes", normals(64, 1), 1, {{"form", "symmetric"}, {"exponent", "1"}, {"table", "f32"}});
+      code("nupes", normals(64, 1, 0.05), 1, {{"form", "symmetric"}, {"exponent", "1"}, {"table", "f32"}});
   const auto& table = std::get<LutGroupSpec>(result.weight.terms[0].spec).table;
   ASSERT_EQ(table.size(), 8u);
   EXPECT_EQ(table[0], table[1]);
@@ -65,7 +60,7 @@ TEST(Nupes, ASymmetricGridHasOnePointFewer) {
 // costs next to nothing.
 TEST(Nupes, BeatsUniformGridsOnNormalWeights) {
   for (const std::uint64_t seed : {1, 2, 3}) {
-    const std::vector<float> weight = normals(32 * 512, seed);
+    const std::vector<float> weight = normals(32 * 512, seed, 0.05);
     const auto error = [&](const std::string& exponent, const std::string& form, const std::string& table) {
       return code("nupes", weight, 32, {{"group", "128"}, {"exponent", exponent}, {"form", form}, {"table", table}})
           .report.weight_error;
@@ -85,7 +80,7 @@ TEST(Nupes, FindsTheExponent) {
   Rng rng(4);
   std::vector<float> flat(16 * 256);
   for (float& v : flat) v = static_cast<float>(rng.uniform() - 0.5);
-  const std::vector<float> normal = normals(16 * 256, 5);
+  const std::vector<float> normal = normals(16 * 256, 5, 0.05);
   const Params params = Params::make(nupes, {{"exponent", "0"}}).value();
   EXPECT_TRUE(nupes.detects(params));
   EXPECT_FALSE(nupes.detects(Params::make(nupes, {}).value()));

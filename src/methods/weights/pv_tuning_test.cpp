@@ -1,38 +1,19 @@
 #include <gtest/gtest.h>
 
-#include "base/rng.h"
 #include "base/thread_pool.h"
-#include "methods/method.h"
+#include "methods/planted_site.h"
 
 namespace sparing {
 namespace {
 
-using Given = std::vector<std::pair<std::string, std::string>>;
+using testing::code_site;
+using testing::decoded;
+using testing::Given;
+using testing::identity;
 
 Result<SiteResult> code(const std::vector<float>& weight, const std::vector<float>& moment, std::int64_t rows,
                         const Given& given) {
-  const Method& method = *find_method("pv-tuning").value();
-  const std::int64_t cols = static_cast<std::int64_t>(weight.size()) / rows;
-  const Statistics statistics{cols, 400, moment};
-  SiteProblem problem;
-  problem.site = "test";
-  problem.rows = rows;
-  problem.cols = cols;
-  problem.weight = weight;
-  problem.statistics = moment.empty() ? nullptr : &statistics;
-  return method.apply(problem, Params::make(method, given).value());
-}
-
-std::vector<float> identity(std::size_t n) {
-  std::vector<float> h(n * n);
-  for (std::size_t i = 0; i < n; ++i) h[i * n + i] = 1.0f;
-  return h;
-}
-
-std::vector<float> decoded(const SiteResult& result) {
-  std::vector<float> values(static_cast<std::size_t>(result.weight.rows * result.weight.cols));
-  decode_effective_rows(result.weight, 0, result.weight.rows, values.data());
-  return values;
+  return code_site("pv-tuning", weight, rows, moment, given);
 }
 
 // Two rows of vectors a = (3, 1, -1, -1) and b = (-1, -1, 1, 3), the second row twice as large: each has the scale
@@ -92,15 +73,7 @@ TEST(PvTuning, VectorsBeatNumbersAtTwoBits) {
       for (std::size_t j = 0; j < n; ++j) moment[i * n + j] += static_cast<float>(x[i] * x[j]);
   }
   const SiteResult vectors = code(weight, moment, 256, {{"steps", "0"}}).value();
-  const Method& gptq = *find_method("gptq").value();
-  const Statistics statistics{static_cast<std::int64_t>(n), 400, moment};
-  SiteProblem problem;
-  problem.site = "test";
-  problem.rows = 256;
-  problem.cols = static_cast<std::int64_t>(n);
-  problem.weight = weight;
-  problem.statistics = &statistics;
-  const SiteResult numbers = gptq.apply(problem, Params::make(gptq, {{"bits", "2"}, {"group", "32"}}).value()).value();
+  const SiteResult numbers = code_site("gptq", weight, 256, moment, {{"bits", "2"}, {"group", "32"}}).value();
   EXPECT_LE(stored_bytes(vectors.weight), stored_bytes(numbers.weight));
   EXPECT_LT(vectors.report.output_error, 0.75 * numbers.report.output_error);
 }

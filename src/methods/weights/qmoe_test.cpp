@@ -2,38 +2,19 @@
 
 #include <cmath>
 
-#include "base/rng.h"
-#include "methods/method.h"
+#include "methods/planted_site.h"
 
 namespace sparing {
 namespace {
 
-using Given = std::vector<std::pair<std::string, std::string>>;
+using testing::code_site;
+using testing::decoded;
+using testing::Given;
+using testing::identity;
 
 Result<SiteResult> code(const std::vector<float>& weight, const std::vector<float>& moment, std::int64_t rows,
                         const Given& given) {
-  const Method& method = *find_method("qmoe").value();
-  const std::int64_t cols = static_cast<std::int64_t>(weight.size()) / rows;
-  const Statistics statistics{cols, 400, moment};
-  SiteProblem problem;
-  problem.site = "test";
-  problem.rows = rows;
-  problem.cols = cols;
-  problem.weight = weight;
-  problem.statistics = moment.empty() ? nullptr : &statistics;
-  return method.apply(problem, Params::make(method, given).value());
-}
-
-std::vector<float> decoded(const SiteResult& result) {
-  std::vector<float> values(static_cast<std::size_t>(result.weight.rows * result.weight.cols));
-  decode_effective_rows(result.weight, 0, result.weight.rows, values.data());
-  return values;
-}
-
-std::vector<float> identity(std::size_t n) {
-  std::vector<float> h(n * n);
-  for (std::size_t i = 0; i < n; ++i) h[i * n + i] = 1.0f;
-  return h;
+  return code_site("qmoe", weight, rows, moment, given);
 }
 
 // Levels -2, 0 and 1: from half of either on a weight goes there. A row without negative weights has no low level.

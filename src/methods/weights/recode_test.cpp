@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include "base/rng.h"
+#include "base/testing.h"
 #include "methods/method.h"
 #include "tensor/half.h"
 
@@ -38,16 +38,11 @@ std::vector<float> decoded(const SiteResult& result) {
   return values;
 }
 
-std::vector<float> normals(std::size_t count, std::uint64_t seed) {
-  Rng rng(seed);
-  std::vector<float> values(count);
-  for (float& v : values) v = static_cast<float>(0.02 * rng.normal());
-  return values;
-}
+using testkit::normals;
 /// Normal weights as rtn codes and decodes them.
 std::vector<float> rounded(std::int64_t rows, std::int64_t cols, const Given& given) {
   const Method& rtn = *find_method("rtn").value();
-  const std::vector<float> weight = normals(static_cast<std::size_t>(rows * cols), 3);
+  const std::vector<float> weight = normals(rows * cols, 3, 0.02);
   return decoded(rtn.apply(problem_of(weight, rows), Params::make(rtn, given).value()).value());
 }
 std::vector<float> in_f16(std::vector<float> values) {
@@ -109,7 +104,7 @@ TEST(Recode, CodedScalesLoseLittleAndSaveBytes) {
 }
 
 TEST(Recode, WeightsOnNoGridAreNotDetectedAndAreRefused) {
-  const std::vector<float> weight = normals(192, 4);
+  const std::vector<float> weight = normals(192, 4, 0.02);
   EXPECT_FALSE(detected(weight, 3).has_value());
   EXPECT_FALSE(detected(in_f16(weight), 3).has_value());
   const auto result = code(weight, 3, {{"bits", "4"}, {"group", "32"}});

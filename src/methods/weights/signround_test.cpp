@@ -1,82 +1,25 @@
 #include <gtest/gtest.h>
 
-#include "base/rng.h"
 #include "base/thread_pool.h"
-#include "methods/method.h"
+#include "methods/planted_site.h"
 
 namespace sparing {
 namespace {
 
-using Given = std::vector<std::pair<std::string, std::string>>;
+using testing::code_site;
+using testing::decoded;
+using testing::Given;
+using testing::PlantedSite;
 
-struct Case {
-  std::int64_t rows = 24, cols = 96;
-  std::vector<float> weight, moment;
-
-  Case() {
-    Rng rng(8);
-    const auto n = static_cast<std::size_t>(cols);
-    for (std::int64_t i = 0; i < rows * cols; ++i) weight.push_back(static_cast<float>(0.05 * rng.normal()));
-    std::vector<double> mix(n * 8), x(n);
-    for (double& m : mix) m = rng.normal();
-    moment.assign(n * n, 0.0f);
-    for (int token = 0; token < 400; ++token) {
-      for (double& v : x) v = 0.3 * rng.normal();
-      for (std::size_t k = 0; k < 8; ++k) {
-        const double z = rng.normal();
-        for (std::size_t j = 0; j < n; ++j) x[j] += z * mix[j * 8 + k];
-      }
-      for (std::size_t i = 0; i < n; ++i)
-        for (std::size_t j = 0; j < n; ++j) moment[i * n + j] += static_cast<float>(x[i] * x[j]);
-    }
-  }
+struct Case : PlantedSite {
+  Case() : PlantedSite(24, 96, 8) {}
   Result<SiteResult> code(const std::string& method, const Given& given) const {
-    const Method& m = *find_method(method).value();
-    const Statistics statistics{cols, 400, moment};
-    SiteProblem problem;
-    problem.site = "test";
-    problem.rows = rows;
-    problem.cols = cols;
-    problem.weight = weight;
-    problem.statistics = &statistics;
-    return m.apply(problem, Params::make(m, given).value());
+    return code_site(method, weight, rows, moment, given);
   }
-  // The quadratic loss that a linear layer's outputs would have, and its gradient by the values.
-  double loss(const std::vector<float>& values, std::vector<float>* gradient) const {
-    double total = 0;
-    const auto n = static_cast<std::size_t>(cols);
-    for (std::size_t r = 0; r < static_cast<std::size_t>(rows); ++r)
-      for (std::size_t i = 0; i < n; ++i) {
-        double sum = 0;
-        for (std::size_t j = 0; j < n; ++j)
-          sum += (static_cast<double>(values[r * n + j]) - weight[r * n + j]) * moment[i * n + j];
-        total += sum * (static_cast<double>(values[r * n + i]) - weight[r * n + i]);
-        if (gradient) (*gradient)[r * n + i] = static_cast<float>(2 * sum);
-      }
-    return total;
-  }
-  // What is reached by `steps` steps against that loss, from the start.
   std::pair<double, double> trained(const Given& given, int steps) const {
-    const SiteResult start = code("signround", given).value();
-    ThreadPool pool(1);
-    std::vector<float> values(weight.size()), gradient(weight.size());
-    double first = 0, best = 0;
-    for (int step = 0; step <= steps; ++step) {
-      start.trainable->values(values, pool);
-      const double now = loss(values, &gradient);
-      if (step == 0) first = best = now;
-      best = std::min(best, now);
-      start.trainable->step(gradient, 1.0 - static_cast<double>(step) / steps, pool);
-    }
-    return {first, best};
+    return PlantedSite::trained(*code("signround", given)->trainable, steps);
   }
 };
-
-std::vector<float> decoded(const SiteResult& result) {
-  std::vector<float> values(static_cast<std::size_t>(result.weight.rows * result.weight.cols));
-  decode_effective_rows(result.weight, 0, result.weight.rows, values.data());
-  return values;
-}
 
 TEST(Signround, StartsWhereItIsAskedTo) {
   const Case c;

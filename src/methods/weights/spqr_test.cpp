@@ -3,28 +3,19 @@
 
 #include <gtest/gtest.h>
 
-#include "base/rng.h"
-#include "methods/method.h"
+#include "methods/planted_site.h"
 
 namespace sparing {
 namespace {
 
-using Given = std::vector<std::pair<std::string, std::string>>;
+using testing::Given;
 
 struct Case {
   std::int64_t rows = 0, cols = 0;
   std::vector<float> weight, moment;
 
   Result<SiteResult> code(const std::string& method, const Given& given) const {
-    const Method& m = *find_method(method).value();
-    const Statistics statistics{cols, 1000, moment};
-    SiteProblem problem;
-    problem.site = "test";
-    problem.rows = rows;
-    problem.cols = cols;
-    problem.weight = weight;
-    problem.statistics = &statistics;
-    return m.apply(problem, Params::make(m, given).value());
+    return testing::code_site(method, weight, rows, moment, given, 1000);
   }
   double bits_a_weight(const std::string& method, const Given& given) const {
     const Method& m = *find_method(method).value();
@@ -35,9 +26,7 @@ struct Case {
 
 Case with_identity(std::vector<float> weight) {
   Case c{1, static_cast<std::int64_t>(weight.size()), std::move(weight), {}};
-  const auto n = static_cast<std::size_t>(c.cols);
-  c.moment.assign(n * n, 0.0f);
-  for (std::size_t i = 0; i < n; ++i) c.moment[i * n + i] = 1;
+  c.moment = testing::identity(c.cols);
   return c;
 }
 
@@ -45,21 +34,9 @@ Case with_identity(std::vector<float> weight) {
 Case planted(std::int64_t rows, std::int64_t cols, double outliers, std::uint64_t seed) {
   Rng rng(seed);
   Case c{rows, cols, {}, {}};
-  const auto n = static_cast<std::size_t>(cols);
   for (std::int64_t i = 0; i < rows * cols; ++i)
     c.weight.push_back(static_cast<float>((rng.uniform() < outliers ? 0.5 : 0.05) * rng.normal()));
-  std::vector<double> mix(n * 12), x(n);
-  for (double& m : mix) m = rng.normal();
-  c.moment.assign(n * n, 0.0f);
-  for (int token = 0; token < 2 * static_cast<int>(n); ++token) {
-    for (double& v : x) v = 0.5 * rng.normal();
-    for (std::size_t k = 0; k < 12; ++k) {
-      const double z = rng.normal();
-      for (std::size_t j = 0; j < n; ++j) x[j] += z * mix[j * 12 + k];
-    }
-    for (std::size_t i = 0; i < n; ++i)
-      for (std::size_t j = 0; j < n; ++j) c.moment[i * n + j] += static_cast<float>(x[i] * x[j]);
-  }
+  c.moment = testing::planted_moment(cols, 12, 0.5, 2 * cols, rng);
   return c;
 }
 

@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "base/rng.h"
+#include "base/testing.h"
 #include "methods/method.h"
 
 namespace sparing {
@@ -33,12 +33,7 @@ std::vector<float> table_in(const Coded& coded) {
   return std::get<LutGroupSpec>(coded.result.weight.terms.front().spec).table;
 }
 
-std::vector<float> normal(std::int64_t count) {
-  Rng rng(4);
-  std::vector<float> weight;
-  for (std::int64_t i = 0; i < count; ++i) weight.push_back(static_cast<float>(0.02 * rng.normal()));
-  return weight;
-}
+using testkit::normals;
 
 /// The value that a standard normal variable is below with this probability.
 double normal_quantile(double p) {
@@ -57,14 +52,14 @@ TEST(TableMethod, Nf4IsTheQuantilesOfTheNormal) {
   std::vector<double> expected;
   for (int i = 7; i >= 1; --i) expected.push_back(-normal_quantile(0.5 + (tail - 0.5) * i / 7) / most);
   for (int i = 0; i <= 8; ++i) expected.push_back(normal_quantile(0.5 + (tail - 0.5) * i / 8) / most);
-  const std::vector<float> table = table_in(code("table", normal(64), 64, {}));
+  const std::vector<float> table = table_in(code("table", normals(64, 4, 0.02), 64, {}));
   ASSERT_EQ(table.size(), expected.size());
   for (std::size_t i = 0; i < table.size(); ++i) EXPECT_NEAR(table[i], expected[i], 2e-6) << i;
 }
 
 TEST(TableMethod, TheTwoFp4Differ) {
-  const std::vector<float> fp4 = table_in(code("table", normal(64), 64, {{"table", "fp4"}}));
-  const std::vector<float> e2m1 = table_in(code("table", normal(64), 64, {{"table", "e2m1"}}));
+  const std::vector<float> fp4 = table_in(code("table", normals(64, 4, 0.02), 64, {{"table", "fp4"}}));
+  const std::vector<float> e2m1 = table_in(code("table", normals(64, 4, 0.02), 64, {{"table", "e2m1"}}));
   const double twelfths[] = {0, 0.0625, 2, 3, 4, 6, 8, 12}, sixths[] = {0, 0.5, 1, 1.5, 2, 3, 4, 6};
   for (std::size_t i = 0; i < 8; ++i) {
     EXPECT_FLOAT_EQ(fp4[8 + i], static_cast<float>(twelfths[i] / 12));
@@ -100,7 +95,7 @@ TEST(TableMethod, GroupsOfZerosStayZero) {
 
 // On normal weights its quantiles are nearer than evenly spaced points, and than either fp4.
 TEST(TableMethod, Nf4SuitsNormalWeights) {
-  const std::vector<float> weight = normal(64 * 512);
+  const std::vector<float> weight = normals(64 * 512, 4, 0.02);
   const auto error = [&](const std::string& method, const Given& given) {
     return code(method, weight, 512, given).result.report.weight_error;
   };
@@ -114,7 +109,7 @@ TEST(TableMethod, Nf4SuitsNormalWeights) {
 
 // Scales of 8 bits cost a per cent of the error and three eighths of the scales' bytes.
 TEST(TableMethod, DoubleQuantisationCostsLittle) {
-  const std::vector<float> weight = normal(64 * 512);
+  const std::vector<float> weight = normals(64 * 512, 4, 0.02);
   const Coded plain = code("table", weight, 512, {{"group", "32"}});
   const Coded coded = code("table", weight, 512, {{"group", "32"}, {"scale", "coded8"}});
   EXPECT_LT(coded.result.report.weight_error, 1.01 * plain.result.report.weight_error);
