@@ -6,8 +6,6 @@
 
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "base/interrupt.h"
@@ -17,47 +15,21 @@
 #include "lab/calibrate.h"
 #include "lab/causal_attention.h"
 #include "lab/interpreter.h"
-#include "runtime/test_model.h"
+#include "runtime/golden.h"
 
 namespace sparing {
 namespace {
 
 using testing::FormulaCheckpoint;
-
-nlohmann::json golden(const std::string& name) {
-  std::ifstream in(std::string(SPARING_SOURCE_DIR) + "/tests/golden/runtime/" + name + ".json");
-  return nlohmann::json::parse(in, nullptr, false);
-}
-
-ModelConfig config_of(const std::string& name) {
-  ModelConfig c = testing::tiny_config();
-  c.architecture = name;
-  if (name == "llama") {
-    c.rope.theta = 500000.0;
-    c.rope.scaling = RopeConfig::Scaling::llama3;
-    c.rope.factor = 8.0;
-    c.rope.original_context = 32;
-    c.qkv_bias = c.o_bias = c.mlp_bias = true;
-  } else if (name == "mistral") {
-    c.head_dim = c.rope.dimension = 24;
-    c.sliding_window = 20;
-  } else if (name == "qwen2") {
-    c.tied_head = c.qkv_bias = true;
-  } else if (name == "qwen3") {
-    c.head_dim = c.rope.dimension = 40;
-    c.rope.scaling = RopeConfig::Scaling::linear;
-    c.rope.factor = 4.0;
-    c.tied_head = c.qk_norm = true;
-  }
-  return c;
-}
+using testing::golden;
+using testing::golden_config;
 
 class InterpreterGolden : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(InterpreterGolden, LogitsMatchInEveryDtype) {
   const auto want = golden(GetParam());
   ASSERT_TRUE(want.is_object());
-  const FormulaCheckpoint checkpoint(config_of(GetParam()));
+  const FormulaCheckpoint checkpoint(golden_config(GetParam()));
   const auto tokens = want["tokens"].get<std::vector<Token>>();
   for (const auto& [dtype, tolerance] : {std::pair{at::kFloat, 1e-4}, {at::kDouble, 1e-4}, {at::kBFloat16, 0.5}}) {
     const auto logits = lab::logits(checkpoint, tokens, dtype);
@@ -110,7 +82,7 @@ TEST(CausalAttention, BlocksGiveWhatTheWholeDoes) {
 }
 
 TEST(Interpreter, GradientsFlowThroughABlock) {
-  const FormulaCheckpoint checkpoint(config_of("qwen3"));
+  const FormulaCheckpoint checkpoint(golden_config("qwen3"));
   const ModelGraph model = build_graph(checkpoint.config()).value();
   const Graph& block = model.blocks[0];
   lab::Weights weights = lab::load_weights(checkpoint, block, 0, block.ops.size(), at::kDouble).value();

@@ -7,20 +7,8 @@ namespace sparing {
 std::vector<ParamSpec> int_grid_params(std::vector<ParamSpec> rest, std::string_view clip_default) {
   using Type = ParamSpec::Type;
   std::vector<ParamSpec> params = {
-      {.name = "bits",
-       .type = Type::integer,
-       .default_value = 4,
-       .min = 2,
-       .max = 8,
-       .choices = {},
-       .help = "bits per weight, metadata aside"},
-      {.name = "group",
-       .type = Type::integer,
-       .default_value = 64,
-       .min = 0,
-       .max = 65536,
-       .choices = {},
-       .help = "consecutive inputs that share a scale; 0: the whole row"},
+      bits_param(4, 2, 8),
+      group_param(),
       {.name = "symmetric",
        .type = Type::boolean,
        .default_value = 0,

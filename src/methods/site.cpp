@@ -26,6 +26,26 @@ Status check_statistics(std::string_view method, const SiteProblem& problem) {
                      " has no calibration statistics: code it with rtn, or calibrate");
 }
 
+ParamSpec bits_param(int usual, int least, int most, std::string_view help) {
+  return {.name = "bits",
+          .type = ParamSpec::Type::integer,
+          .default_value = static_cast<double>(usual),
+          .min = static_cast<double>(least),
+          .max = static_cast<double>(most),
+          .choices = {},
+          .help = help};
+}
+
+ParamSpec group_param(int usual, std::string_view help) {
+  return {.name = "group",
+          .type = ParamSpec::Type::integer,
+          .default_value = static_cast<double>(usual),
+          .min = 0,
+          .max = 65536,
+          .choices = {},
+          .help = help};
+}
+
 Result<std::int32_t> group_inputs(std::string_view method, const Params& params, std::int64_t cols) {
   const std::int64_t group = params.integer("group");
   if (group > cols)

@@ -13,6 +13,9 @@ namespace sparing {
 Status check_problem(std::string_view method, const SiteProblem& problem);
 /// "[NAME] SITE has no calibration statistics: ..." where it has none.
 Status check_statistics(std::string_view method, const SiteProblem& problem);
+ParamSpec bits_param(int usual, int least, int most, std::string_view help = "bits per weight, metadata aside");
+ParamSpec group_param(int usual = 64,
+                      std::string_view help = "consecutive inputs that share a scale; 0: the whole row");
 /// How many inputs share a scale: the parameter `group`, where 0 is the whole row. Error: wider than a row.
 Result<std::int32_t> group_inputs(std::string_view method, const Params& params, std::int64_t cols);
 

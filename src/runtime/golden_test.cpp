@@ -4,49 +4,22 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
-#include <nlohmann/json.hpp>
 
 #include "runtime/engine.h"
-#include "runtime/test_model.h"
+#include "runtime/golden.h"
 
 namespace sparing {
 namespace {
 
-nlohmann::json golden(const std::string& name) {
-  std::ifstream in(std::string(SPARING_SOURCE_DIR) + "/tests/golden/runtime/" + name + ".json");
-  return nlohmann::json::parse(in, nullptr, false);
-}
-
-ModelConfig config_of(const std::string& name) {
-  ModelConfig c = testing::tiny_config();
-  c.architecture = name;
-  if (name == "llama") {
-    c.rope.theta = 500000.0;
-    c.rope.scaling = RopeConfig::Scaling::llama3;
-    c.rope.factor = 8.0;
-    c.rope.original_context = 32;
-    c.qkv_bias = c.o_bias = c.mlp_bias = true;
-  } else if (name == "mistral") {
-    c.head_dim = c.rope.dimension = 24;
-    c.sliding_window = 20;
-  } else if (name == "qwen2") {
-    c.tied_head = c.qkv_bias = true;
-  } else if (name == "qwen3") {
-    c.head_dim = c.rope.dimension = 40;
-    c.rope.scaling = RopeConfig::Scaling::linear;
-    c.rope.factor = 4.0;
-    c.tied_head = c.qk_norm = true;
-  }
-  return c;
-}
+using testing::golden;
+using testing::golden_config;
 
 class TinyGolden : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(TinyGolden, LogitsMatch) {
   const auto want = golden(GetParam());
   ASSERT_TRUE(want.is_object());
-  const ModelConfig config = config_of(GetParam());
+  const ModelConfig config = golden_config(GetParam());
   auto engine = Engine::load(std::make_shared<testing::FormulaCheckpoint>(config),
                              {.threads = 2, .batch = 50, .kv = KvType::f32, .precision = kernels::Precision::f32});
   ASSERT_TRUE(engine.ok()) << engine.error().message;

@@ -57,20 +57,8 @@ TrainingSchedule schedule(const Params& params) {
 std::vector<ParamSpec> parameters() {
   using Type = ParamSpec::Type;
   std::vector<ParamSpec> params{
-      {.name = "bits",
-       .type = Type::integer,
-       .default_value = 2,
-       .min = 2,
-       .max = 8,
-       .choices = {},
-       .help = "bits per weight, metadata aside"},
-      {.name = "group",
-       .type = Type::integer,
-       .default_value = 64,
-       .min = 0,
-       .max = 65536,
-       .choices = {},
-       .help = "consecutive inputs that share a scale and a minimum, both in f16; 0: the whole row"},
+      bits_param(2, 2, 8),
+      group_param(64, "consecutive inputs that share a scale and a minimum, both in f16; 0: the whole row"),
       {.name = "rounds",
        .type = Type::integer,
        .default_value = 4,

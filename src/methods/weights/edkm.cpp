@@ -60,20 +60,8 @@ Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
 std::vector<ParamSpec> parameters() {
   using Type = ParamSpec::Type;
   std::vector<ParamSpec> own = {
-      {.name = "bits",
-       .type = Type::integer,
-       .default_value = 3,
-       .min = 2,
-       .max = 8,
-       .choices = {},
-       .help = "bits of a code; the table has 2^bits levels"},
-      {.name = "group",
-       .type = Type::integer,
-       .default_value = 64,
-       .min = 0,
-       .max = 65536,
-       .choices = {},
-       .help = "consecutive inputs that share a scale; 0: the whole row"},
+      bits_param(3, 2, 8, "bits of a code; the table has 2^bits levels"),
+      group_param(),
       {.name = "learns",
        .type = Type::choice,
        .default_value = 0,
