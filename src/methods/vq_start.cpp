@@ -14,8 +14,8 @@ bool from_nearest(const Params& params) {
 
 }  // namespace
 
-Result<VqStart> vq_start(std::string_view method, const SiteProblem& problem, const VqAdditiveSpec& spec,
-                         const Params& params, int beam, ThreadPool& pool) {
+Result<TrainingStart> vq_start(std::string_view method, const SiteProblem& problem, const VqAdditiveSpec& spec,
+                               const Params& params, int beam, ThreadPool& pool) {
   const double damping = params.real("damping");
   SPARING_TRY(SharedMetric metric, metric_at(method, problem, {.damping = damping, .run = spec.vector}, pool));
   std::vector<float> target = from_nearest(params) ? std::vector<float>(problem.weight.begin(), problem.weight.end())
@@ -27,7 +27,7 @@ Result<VqStart> vq_start(std::string_view method, const SiteProblem& problem, co
       decoded, pool);
   SiteReport report = report_on(problem, decoded, pool);
   report.note = second_order_note(*metric, damping, 0);
-  return VqStart{std::move(metric), std::move(target), std::move(grid), std::move(report)};
+  return TrainingStart{std::move(metric), std::move(target), std::move(grid), std::move(report)};
 }
 
 std::vector<ParamSpec> vq_params(std::vector<ParamSpec> own, std::string_view start_help) {

@@ -28,7 +28,7 @@ Result<std::vector<CodecSpec>> codings(const Params& params, std::int64_t, std::
 Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
   SPARING_TRY(const VqAdditiveSpec spec, spec_of(params, problem.cols));
   ThreadPool pool(problem.threads);
-  SPARING_TRY(VqStart start, vq_start("edkm", problem, spec, params, 1, pool));
+  SPARING_TRY(TrainingStart start, vq_start("edkm", problem, spec, params, 1, pool));
   SiteResult result;
   SPARING_TRY(Term term, start.grid.pack());
   result.weight = {.rows = problem.rows, .cols = problem.cols, .input = {}, .terms = {std::move(term)}};

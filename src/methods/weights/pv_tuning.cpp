@@ -37,7 +37,7 @@ Result<SiteResult> apply(const SiteProblem& problem, const Params& params) {
   SPARING_TRY(const VqAdditiveSpec spec, spec_of(params, problem.cols));
   ThreadPool pool(problem.threads);
   const int beam = static_cast<int>(params.integer("beam"));
-  SPARING_TRY(VqStart start, vq_start("pv-tuning", problem, spec, params, beam, pool));
+  SPARING_TRY(TrainingStart start, vq_start("pv-tuning", problem, spec, params, beam, pool));
   const std::int64_t steps = params.integer("steps");
   const auto trainable = std::make_shared<math::VqTraining>(
       std::move(start.grid), *start.metric,
