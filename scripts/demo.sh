@@ -50,5 +50,5 @@ Left out here: healing, which trains what was coded towards the original. On so 
 NOTE
 
 say "4. A paragraph by the compressed model"
-show sparing run "$out" --echo --max-tokens 120 --prompt "The tides of the sea are caused by"
+show sparing run "$out" --echo --max-tokens 120 --prompt "Once upon a time, in a small village by the sea,"
 echo
