@@ -13,10 +13,10 @@ namespace {
 
 class Runs {
  public:
-  Runs(std::span<const float> points, std::span<const float> weights)
-      : order_(points.size()), sums_(points.size() + 1) {
-    std::iota(order_.begin(), order_.end(), std::size_t{0});
-    std::stable_sort(order_.begin(), order_.end(), [&](std::size_t a, std::size_t b) { return points[a] < points[b]; });
+  Runs(std::span<const float> points, std::span<const float> weights) : sums_(points.size() + 1) {
+    std::vector<std::size_t> order(points.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return points[a] < points[b]; });
     const auto weight = [&](std::size_t i) { return weights.empty() ? 1.0 : static_cast<double>(weights[i]); };
     double mass = 0;
     for (std::size_t i = 0; i < points.size(); ++i) {
@@ -24,13 +24,13 @@ class Runs {
       middle_ += weight(i) * points[i];
     }
     if (mass > 0) middle_ /= mass;
-    for (std::size_t i = 0; i < order_.size(); ++i) {
-      const double w = weight(order_[i]), x = points[order_[i]] - middle_;
+    for (std::size_t i = 0; i < order.size(); ++i) {
+      const double w = weight(order[i]), x = points[order[i]] - middle_;
       sums_[i + 1] = {sums_[i].w + w, sums_[i].wx + w * x, sums_[i].wxx + w * x * x, sums_[i].x + x};
     }
   }
 
-  std::size_t size() const { return order_.size(); }
+  std::size_t size() const { return sums_.size() - 1; }
   /// Sum of weight * (point - mean)^2 over sorted points [from, to).
   double cost(std::size_t from, std::size_t to) const {
     const Sums &a = sums_[from], &b = sums_[to];
@@ -49,7 +49,6 @@ class Runs {
   struct Sums {
     double w = 0, wx = 0, wxx = 0, x = 0;
   };
-  std::vector<std::size_t> order_;
   std::vector<Sums> sums_;
   double middle_ = 0;
 };

@@ -34,6 +34,17 @@ VqAdditiveSpec spec_of(int vector, int books, int bits, int group) {
   return {.vector = vector, .books = books, .bits = bits, .groups = {.group = group}};
 }
 
+// Inputs that stay together for vectors are ordered otherwise than single ones: neither may get the other's metric.
+TEST(MetricCache, RunsHaveMetricsOfTheirOwn) {
+  ThreadPool pool(1);
+  const Problem p(4, 40, 5);
+  const Statistics statistics{.cols = 40, .tokens = 300, .second_moment = p.moment};
+  MetricCache cache;
+  for (const std::int64_t run : {1, 4, 1})
+    EXPECT_EQ(cache.get(statistics, {.damping = 0.01, .run = run}, pool).value()->order, p.metric(run, pool).order);
+  EXPECT_NE(p.metric(1, pool).order, p.metric(4, pool).order);
+}
+
 TEST(VqGrid, StoresWhatItDecodes) {
   ThreadPool pool(1);
   for (const auto& spec : {spec_of(4, 1, 8, 20), spec_of(4, 2, 5, 8), spec_of(8, 2, 6, 1 << 20)}) {
